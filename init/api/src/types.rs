@@ -1,0 +1,159 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything PID 1 tells about the machine.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Status {
+    /// Version of the image.
+    pub version: String,
+    /// The commit that the image was built from.
+    pub build: String,
+    /// The machine's name.
+    pub hostname: String,
+    /// The slot that was booted: `a` or `b`. None on a direct boot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<String>,
+    /// Boots that the selector has counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot_count: Option<u64>,
+    /// How the boot before this one ended, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_end: Option<String>,
+    /// Whether the machine does its work.
+    pub health: Health,
+    /// Since the kernel started.
+    pub uptime_ms: u64,
+    /// From the start of PID 1 until every service was ready for the first time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub userspace_ready_ms: Option<u64>,
+    /// Messages to the notify socket that were dropped because their sender was no service.
+    pub notify_rejected: u64,
+    /// Each service, after what it needs.
+    pub services: Vec<ServiceStatus>,
+}
+
+impl Status {
+    /// The service `name`.
+    #[must_use]
+    pub fn service(&self, name: &str) -> Option<&ServiceStatus> {
+        self.services.iter().find(|service| service.name == name)
+    }
+}
+
+/// Whether the machine does its work, and if not, why.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Health {
+    /// The verdict.
+    pub state: HealthState,
+    /// Why it is not `healthy`, in words.
+    pub reasons: Vec<String>,
+}
+
+/// The verdict on the machine.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthState {
+    /// It works, with the reasons given.
+    Degraded,
+    /// A critical service was given up.
+    Failed,
+    /// Every critical service is ready and stays so.
+    Healthy,
+    /// Not every critical service is ready yet.
+    Starting,
+}
+
+impl fmt::Display for HealthState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Degraded => "degraded",
+            Self::Failed => "failed",
+            Self::Healthy => "healthy",
+            Self::Starting => "starting",
+        })
+    }
+}
+
+/// One service as PID 1 sees it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct ServiceStatus {
+    /// Its name.
+    pub name: String,
+    /// One line from its manifest.
+    pub description: String,
+    /// Where it is in its life.
+    pub state: ServiceState,
+    /// Its main process, while there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u32>,
+    /// Since it entered this state.
+    pub uptime_ms: u64,
+    /// Restarts since boot.
+    pub restarts: u64,
+    /// What the service says of itself (`STATUS=`).
+    pub status_text: String,
+    /// How its last process ended, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_exit: Option<String>,
+    /// Whether the machine is healthy only while it is ready.
+    pub critical: bool,
+    /// The services that it needs.
+    pub needs: Vec<String>,
+}
+
+/// Where a service is in its life.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceState {
+    /// It ended and will be started again soon.
+    Backoff,
+    /// A oneshot that ran to its end.
+    Done,
+    /// Given up; a manual start tries again.
+    Failed,
+    /// It does its work.
+    Ready,
+    /// It runs and is not ready yet.
+    Starting,
+    /// It was stopped by a person, or ended and is not to be restarted.
+    Stopped,
+    /// It was asked to stop and has not yet.
+    Stopping,
+    /// For the services that it needs.
+    Waiting,
+}
+
+impl fmt::Display for ServiceState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Backoff => "backoff",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Ready => "ready",
+            Self::Starting => "starting",
+            Self::Stopped => "stopped",
+            Self::Stopping => "stopping",
+            Self::Waiting => "waiting",
+        })
+    }
+}
+
+/// One line of a service's log.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct LogLine {
+    /// When it was written, counted from the kernel's start.
+    pub uptime_ms: u64,
+    /// The line, without its end; bytes that are not UTF-8 and control characters are replaced.
+    pub text: String,
+}
+
+/// What `Power` does.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Power {
+    /// Stops everything and switches the machine off.
+    Poweroff,
+    /// Stops everything and starts the machine again.
+    Reboot,
+}

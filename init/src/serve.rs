@@ -1,0 +1,204 @@
+//! Answers the callers of the control socket.
+
+use api::wire::{DescriptionReply, InfoReply, LogsReply, Reply, StatusReply, encode};
+use api::{DESCRIPTION, INTERFACE, ServiceStatus, Status};
+use rustix::event::epoll;
+use serde::Serialize;
+use serde_json::{Map, json};
+
+use crate::control::{Follow, Outcome};
+use crate::core::Unit;
+use crate::event::{Event, Moment, ServiceId};
+use crate::request::{Method, Refusal, Request, read};
+use crate::shell::{Shell, Token, now};
+
+const VARLINK: &str = "org.varlink.service";
+const VARLINK_DESCRIPTION: &str = include_str!("org.varlink.service.varlink");
+
+/// Connections taken before others get their turn.
+const ACCEPT_BATCH: usize = 16;
+
+impl Shell {
+    pub(crate) fn on_connections(&mut self) {
+        for _ in 0..ACCEPT_BATCH {
+            match self.control.accept() {
+                None => return,
+                Some(None) => {}
+                Some(Some(place)) => {
+                    let Some(client) = self.control.client(place) else {
+                        continue;
+                    };
+                    let token = Token::Client(place).pack();
+                    let watched =
+                        epoll::add(&self.epoll, client.stream(), token, epoll::EventFlags::IN);
+                    if watched.is_err() {
+                        self.control.close(place);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn on_client(&mut self, place: usize, flags: epoll::EventFlags) {
+        let Some(client) = self.control.client(place) else {
+            return;
+        };
+        let mut outcome = client.flush();
+        if outcome == Outcome::Keep && !client.blocked() {
+            outcome = client.receive();
+        } else if flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
+            outcome = Outcome::Close;
+        }
+        while outcome == Outcome::Keep
+            && let Some(client) = self.control.client(place)
+            && !client.blocked()
+            && let Some(message) = client.next_message()
+        {
+            outcome = match message.map(|message| read(&message)) {
+                Ok(Some(Ok(request))) => self.answer(place, request),
+                Ok(Some(Err(refusal))) => client.send(&refusal.encode()),
+                // Neither too long a message nor one that is no call has an answer in Varlink.
+                Ok(None) | Err(()) => Outcome::Close,
+            };
+        }
+        self.settle_client(place, outcome);
+    }
+
+    fn answer(&mut self, place: usize, request: Request) -> Outcome {
+        let follows = self
+            .control
+            .client(place)
+            .is_some_and(|client| client.follows().is_some());
+        let reply = match request.method {
+            // Its replies would get mixed up with the log's.
+            _ if follows => return Outcome::Close,
+            Method::Logs { service, lines } => match self.core.find(&service) {
+                Some(id) if request.more => return self.follow(place, id, lines),
+                Some(id) => self.logs(id, lines, false),
+                None => not_found(&service),
+            },
+            Method::Status => reply(StatusReply {
+                status: self.status(),
+            }),
+            Method::Power(power) => {
+                self.step(Event::Power(power));
+                reply(Map::new())
+            }
+            Method::Restart(service) => self.command(&service, Event::Restart),
+            Method::Start(service) => self.command(&service, Event::Start),
+            Method::Stop(service) => self.command(&service, Event::Stop),
+            Method::Info => reply(InfoReply {
+                vendor: "x0tta6bl4".into(),
+                product: "x0tta6bl4 OS init".into(),
+                version: self.place.facts.version.clone(),
+                url: String::new(),
+                interfaces: vec![INTERFACE.into(), VARLINK.into()],
+            }),
+            Method::Description(interface) => match interface.as_str() {
+                INTERFACE => reply(DescriptionReply {
+                    description: DESCRIPTION.into(),
+                }),
+                VARLINK => reply(DescriptionReply {
+                    description: VARLINK_DESCRIPTION.into(),
+                }),
+                _ => Refusal::general("InterfaceNotFound", json!({ "interface": interface }))
+                    .encode(),
+            },
+        };
+        match self.control.client(place) {
+            Some(client) if !request.oneway => client.send(&reply),
+            Some(_) => Outcome::Keep,
+            None => Outcome::Close,
+        }
+    }
+
+    fn command(&mut self, service: &str, event: impl Fn(ServiceId) -> Event) -> Vec<u8> {
+        let Some(id) = self.core.find(service) else {
+            return not_found(service);
+        };
+        if self.core.going_down() {
+            return Refusal::own("ShuttingDown", json!({})).encode();
+        }
+        self.step(event(id));
+        reply(Map::new())
+    }
+
+    fn follow(&mut self, place: usize, id: ServiceId, lines: Option<u32>) -> Outcome {
+        let first = self.logs(id, lines, true);
+        let next = self.processes[id.0].log.next_number();
+        let Some(client) = self.control.client(place) else {
+            return Outcome::Close;
+        };
+        *client.follows() = Some(Follow { service: id, next });
+        client.send(&first)
+    }
+
+    fn logs(&self, id: ServiceId, lines: Option<u32>, continues: bool) -> Vec<u8> {
+        let log = &self.processes[id.0].log;
+        let first = lines.map_or(0, |lines| log.next_number().saturating_sub(lines.into()));
+        let parameters = LogsReply {
+            lines: log.since(first),
+            dropped_bytes: log.dropped_bytes(),
+        };
+        encode(&Reply {
+            parameters: Some(parameters),
+            continues,
+            error: None,
+        })
+    }
+
+    fn status(&self) -> Status {
+        let now = now();
+        let facts = &self.place.facts;
+        let hostname = rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned();
+        Status {
+            version: facts.version.clone(),
+            build: facts.build.clone(),
+            hostname,
+            slot: facts.slot.clone(),
+            boot_count: self.records.boots,
+            previous_end: self.records.previous_end.clone(),
+            health: self.core.health(),
+            uptime_ms: now.0,
+            userspace_ready_ms: self.core.userspace_ready_ms(),
+            notify_rejected: self.notify_rejected,
+            services: self
+                .core
+                .units()
+                .iter()
+                .map(|unit| describe(unit, now))
+                .collect(),
+        }
+    }
+}
+
+fn describe(unit: &Unit, now: Moment) -> ServiceStatus {
+    let service = &unit.service;
+    ServiceStatus {
+        name: service.name.to_string(),
+        description: service.description.clone(),
+        state: unit.public_state(),
+        pid: unit.pid,
+        uptime_ms: now.ms_since(unit.since),
+        restarts: unit.restarts,
+        status_text: unit.status_text.clone(),
+        last_exit: unit.last_exit.clone(),
+        critical: service.critical,
+        needs: service.needs.iter().map(ToString::to_string).collect(),
+    }
+}
+
+fn not_found(service: &str) -> Vec<u8> {
+    Refusal::own("ServiceNotFound", json!({ "service": service })).encode()
+}
+
+fn reply<P: Serialize>(parameters: P) -> Vec<u8> {
+    encode(&Reply {
+        parameters: Some(parameters),
+        continues: false,
+        error: None,
+    })
+}

@@ -1,0 +1,226 @@
+//! Makes a service's process: in its cgroup, as its user, with its capabilities and nothing else.
+//!
+//! What can block (the disk under `/data`, the program's file) happens in the child, so that PID 1
+//! waits for nobody. The child reports a failed step through a pipe that exec closes.
+
+use std::ffi::CStr;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use manifest::{Service, group_id};
+use rustix::fs::{Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Resource, Rlimit};
+
+use crate::sys::{self, Program};
+
+/// What all services share.
+#[derive(Debug)]
+pub(crate) struct Surroundings {
+    pub(crate) run_dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) notify: PathBuf,
+    pub(crate) null: OwnedFd,
+    /// PID 1 is root here; otherwise users and capabilities stay as they are.
+    pub(crate) privileged: bool,
+}
+
+/// A process on its way to its program.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    pub(crate) pid: u32,
+    /// Ends when the program runs. Before that it may bring the step that failed.
+    pub(crate) report: OwnedFd,
+}
+
+pub(crate) fn launch(
+    surroundings: &Surroundings,
+    service: &Service,
+    output: BorrowedFd<'_>,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> io::Result<Launched> {
+    let program = Program::new(
+        &service.program,
+        &service.arguments,
+        &environment(surroundings, service),
+    )
+    .ok_or(io::ErrorKind::InvalidInput)?;
+    let (report, reporter) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let child = || {
+        let Err((step, error)) = become_service(surroundings, service, output, &program);
+        let code = error.raw_os_error().unwrap_or(libc::EIO);
+        let mut message = [step as u8, 0, 0, 0, 0];
+        message[1..].copy_from_slice(&code.to_ne_bytes());
+        // When even this fails, the status below still tells that it did not start.
+        rustix::io::write(&reporter, &message).ok();
+        127
+    };
+    let pid = sys::spawn(cgroup, child)?;
+    Ok(Launched { pid, report })
+}
+
+/// Reads what a child reported. `Ok(None)`: nothing yet. `Ok(Some(None))`: its program runs.
+pub(crate) fn read_report(report: &OwnedFd) -> Option<Option<String>> {
+    let mut message = [0; 5];
+    match rustix::io::read(report, &mut message) {
+        Err(Errno::AGAIN | Errno::INTR) => None,
+        Ok(5) => {
+            let code = i32::from_ne_bytes([message[1], message[2], message[3], message[4]]);
+            let step = STEPS
+                .get(usize::from(message[0]))
+                .copied()
+                .unwrap_or("set-up");
+            let error = io::Error::from_raw_os_error(code);
+            Some(Some(format!("{step}: {error}")))
+        }
+        Ok(_) | Err(_) => Some(None),
+    }
+}
+
+#[derive(Clone, Copy)]
+#[repr(u8)]
+enum Step {
+    Session,
+    Output,
+    RunFolder,
+    StateFolder,
+    Device,
+    Limits,
+    Capabilities,
+    User,
+    Exec,
+}
+
+/// In the order of [`Step`].
+const STEPS: [&str; 9] = [
+    "new session",
+    "redirecting its output",
+    "its folder in /run/x0",
+    "its folder in /data",
+    "its device",
+    "its limits",
+    "its capabilities",
+    "its user",
+    "running its program",
+];
+
+type Failed = (Step, io::Error);
+
+fn environment(surroundings: &Surroundings, service: &Service) -> Vec<String> {
+    let name = service.name.as_str();
+    let in_folder = |folder: &Path| folder.join(name).display().to_string();
+    let mut environment = vec![
+        "PATH=/usr/sbin:/usr/bin:/sbin:/bin".into(),
+        format!("NOTIFY_SOCKET={}", surroundings.notify.display()),
+        format!("RUNTIME_DIRECTORY={}", in_folder(&surroundings.run_dir)),
+    ];
+    if service.state {
+        let folder = in_folder(&surroundings.data_dir);
+        environment.push(format!("STATE_DIRECTORY={folder}"));
+    }
+    if service.watchdog_s > 0 {
+        let limit_us = u64::from(service.watchdog_s) * 1_000_000;
+        environment.push(format!("WATCHDOG_USEC={limit_us}"));
+    }
+    environment
+}
+
+/// In the child. Ends in the service's program, or with the step that failed.
+fn become_service(
+    surroundings: &Surroundings,
+    service: &Service,
+    output: BorrowedFd<'_>,
+    program: &Program,
+) -> Result<std::convert::Infallible, Failed> {
+    let at = |step: Step| move |error: Errno| (step, io::Error::from(error));
+    let also = |step: Step| move |error: io::Error| (step, error);
+    sys::reset_signals();
+    sys::close_on_exec_from_3();
+    rustix::process::setsid().map_err(at(Step::Session))?;
+    rustix::process::umask(Mode::from_raw_mode(0o027));
+    rustix::process::chdir(c"/").map_err(at(Step::Session))?;
+    redirect(surroundings.null.as_fd(), output).map_err(at(Step::Output))?;
+    let id = service.user.id;
+    let name = service.name.as_str();
+    // Others may pass, not list: a service can offer a file or socket there to everybody.
+    own_folder(&surroundings.run_dir.join(name), 0o751, id).map_err(at(Step::RunFolder))?;
+    if service.state {
+        own_folder(&surroundings.data_dir.join(name), 0o700, id).map_err(at(Step::StateFolder))?;
+    }
+    for device in &service.devices {
+        own_device(device, id).map_err(at(Step::Device))?;
+    }
+    limit().map_err(at(Step::Limits))?;
+    if surroundings.privileged {
+        let numbers = service
+            .capabilities
+            .iter()
+            .map(|capability| capability.number());
+        let keep = numbers.fold(0, |keep, number| keep | 1u64 << number);
+        sys::bound_capabilities(keep).map_err(also(Step::Capabilities))?;
+        if id != 0 {
+            let groups: Vec<u32> = service.user.groups.iter().filter_map(group_id).collect();
+            sys::keep_capabilities().map_err(also(Step::Capabilities))?;
+            sys::become_user(id, &groups).map_err(also(Step::User))?;
+        }
+        sys::set_capabilities(keep).map_err(also(Step::Capabilities))?;
+    }
+    sys::no_new_privileges().map_err(also(Step::Capabilities))?;
+    sys::exec(program).map_err(also(Step::Exec))
+}
+
+fn redirect(null: BorrowedFd<'_>, output: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::stdio::dup2_stdin(null)?;
+    rustix::stdio::dup2_stdout(output)?;
+    rustix::stdio::dup2_stderr(output)
+}
+
+/// The folder above belongs to root, so nobody can have put a link there.
+fn own_folder(path: &Path, mode: u32, id: u32) -> Result<(), Errno> {
+    match rustix::fs::mkdir(path, Mode::from_raw_mode(mode)) {
+        Err(Errno::EXIST) | Ok(()) => {}
+        Err(error) => return Err(error),
+    }
+    // mkdir(2) heeds the file mode mask.
+    rustix::fs::chmod(path, Mode::from_raw_mode(mode))?;
+    if id == 0 {
+        return Ok(());
+    }
+    rustix::fs::chown(path, Some(Uid::from_raw(id)), Some(Gid::from_raw(id)))
+}
+
+/// Gives a device node to a service. One that is not there yet is given when it appears.
+pub(crate) fn own_device(path: &str, id: u32) -> Result<(), Errno> {
+    match rustix::fs::chown(path, Some(Uid::from_raw(id)), None) {
+        Err(Errno::NOENT) => Ok(()),
+        result => result,
+    }
+}
+
+const OPEN_FILES: u64 = 1024;
+const OPEN_FILES_MAX: u64 = 16 * 1024;
+
+fn limit() -> Result<(), Errno> {
+    let none = Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    rustix::process::setrlimit(Resource::Core, none)?;
+    let ours = rustix::process::getrlimit(Resource::Nofile);
+    let maximum = ours
+        .maximum
+        .map_or(OPEN_FILES_MAX, |limit| limit.min(OPEN_FILES_MAX));
+    let files = Rlimit {
+        current: Some(maximum.min(OPEN_FILES)),
+        maximum: Some(maximum),
+    };
+    rustix::process::setrlimit(Resource::Nofile, files)
+}
+
+/// The null device, for services' standard input.
+pub(crate) fn null() -> Result<OwnedFd, Errno> {
+    const PATH: &CStr = c"/dev/null";
+    rustix::fs::open(PATH, OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+}

@@ -1,0 +1,169 @@
+//! What PID 1 does with input from those who mean it harm, or do not know better.
+
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::time::Duration;
+
+use crate::machine::{DEADLINE, Machine, puppet};
+use api::{CallError, INTERFACE, ServiceState};
+
+fn ready() -> Machine {
+    let machine = Machine::boot(&[("network", puppet(&["notify=READY=1"], ""))]);
+    machine.until("network", ServiceState::Ready);
+    machine
+}
+
+fn raw(machine: &Machine) -> UnixStream {
+    let stream = UnixStream::connect(machine.socket()).unwrap();
+    stream.set_read_timeout(Some(DEADLINE)).unwrap();
+    stream.set_write_timeout(Some(DEADLINE)).unwrap();
+    stream
+}
+
+fn hung_up(mut stream: UnixStream) -> bool {
+    // A reset is an end as well: PID 1 closed with bytes of ours unread.
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).is_ok_and(|_| rest.is_empty())
+        || stream.read(&mut [0]).is_ok_and(|length| length == 0)
+}
+
+#[test]
+fn notify_messages_from_strangers_are_dropped_and_counted() {
+    let machine = Machine::boot(&[
+        ("network", puppet(&["sleep=60000"], "")),
+        ("helped", puppet(&["helper=READY=1"], "")),
+    ]);
+    // This process is of no service, and of another PID namespace at that.
+    let socket = UnixDatagram::unbound().unwrap();
+    let path = machine.folder.path().join("run/notify");
+    for message in [b"READY=1".as_slice(), b"STATUS=owned", b"", &[0xff; 9000]] {
+        socket.send_to(message, &path).unwrap();
+    }
+    machine.eventually("all were counted", || {
+        (machine.status().notify_rejected == 4).then_some(())
+    });
+    assert_eq!(machine.service("network").state, ServiceState::Starting);
+    // A process that the service made itself may speak for it.
+    machine.until("helped", ServiceState::Ready);
+}
+
+#[test]
+fn nonsense_is_answered_by_hanging_up() {
+    let machine = ready();
+    for nonsense in [
+        b"nonsense\0".as_slice(),
+        b"\0",
+        b"[]\0",
+        b"{}\0",
+        b"\xff\xfe\0",
+        &[b'x'; 5000],
+    ] {
+        let mut stream = raw(&machine);
+        stream.write_all(nonsense).ok();
+        assert!(hung_up(stream), "{nonsense:?}");
+    }
+    let deep = [vec![b'['; 4000], vec![0]].concat();
+    let mut stream = raw(&machine);
+    stream.write_all(&deep).unwrap();
+    assert!(hung_up(stream));
+    assert_eq!(machine.service("network").state, ServiceState::Ready);
+}
+
+#[test]
+fn mistakes_are_answered_by_name() {
+    let machine = ready();
+    let mut client = machine.client();
+    let mut refused = |method: &str, parameters: serde_json::Value| match client
+        .call::<serde_json::Value>(method, parameters)
+        .unwrap_err()
+    {
+        CallError::Refused { error, .. } => error,
+        error => panic!("{error}"),
+    };
+    let none = serde_json::json!({});
+    let unknown = serde_json::json!({ "service": "nobody" });
+    let start = format!("{INTERFACE}.StartService");
+    assert_eq!(
+        refused(&format!("{INTERFACE}.Explode"), none.clone()),
+        "org.varlink.service.MethodNotFound"
+    );
+    assert_eq!(
+        refused(&start, none.clone()),
+        "org.varlink.service.InvalidParameter"
+    );
+    assert_eq!(
+        refused(&start, unknown),
+        format!("{INTERFACE}.ServiceNotFound")
+    );
+    assert_eq!(client.description(INTERFACE).unwrap(), api::DESCRIPTION);
+    assert!(
+        client
+            .description("org.varlink.service")
+            .unwrap()
+            .contains("GetInfo")
+    );
+}
+
+#[test]
+fn a_flood_of_calls_is_served_at_the_callers_pace() {
+    let machine = ready();
+    let mut flood = raw(&machine);
+    flood
+        .set_write_timeout(Some(Duration::from_millis(200)))
+        .unwrap();
+    let call = format!("{{\"method\":\"{INTERFACE}.Status\"}}\0").repeat(100);
+    // Nothing is read, so at some point PID 1 takes no more.
+    let sent = (0..10_000)
+        .take_while(|_| flood.write_all(call.as_bytes()).is_ok())
+        .count();
+    assert!(sent < 10_000, "PID 1 buffered a million calls");
+    assert_eq!(machine.service("network").state, ServiceState::Ready);
+}
+
+#[test]
+fn too_many_connections_block_only_their_maker() {
+    let machine = ready();
+    let idle: Vec<UnixStream> = (0..100).map(|_| raw(&machine)).collect();
+    let mut refused = 0;
+    for stream in &idle {
+        stream
+            .set_read_timeout(Some(Duration::from_millis(20)))
+            .unwrap();
+        let mut stream = stream;
+        refused += usize::from(stream.read(&mut [0]).is_ok_and(|length| length == 0));
+    }
+    assert!(refused >= 80, "only {refused} of 100 were refused");
+    drop(idle);
+    machine.eventually("others are served again", || {
+        machine
+            .client()
+            .status()
+            .ok()
+            .filter(|status| status.services.len() == 1)
+    });
+}
+
+#[test]
+fn a_log_can_be_followed_and_a_slow_reader_is_dropped() {
+    let machine = Machine::boot(&[("network", puppet(&["notify=READY=1", "flood=100000"], ""))]);
+    machine.until("network", ServiceState::Ready);
+    let call = |more| {
+        format!(
+            "{{\"method\":\"{INTERFACE}.Logs\",\"parameters\":{{\"service\":\"network\"}},\"more\":{more}}}\0"
+        )
+    };
+    let mut slow = raw(&machine);
+    slow.write_all(call(true).as_bytes()).unwrap();
+
+    let mut follow = machine.client().follow("network", 0).unwrap();
+    machine.eventually("the last line arrives", || {
+        let lines = follow
+            .next_lines(Duration::from_millis(100))
+            .unwrap_or_default();
+        let last = lines.iter().any(|line| line.text == "line 99999");
+        (last || machine.log("network").contains(&"line 99999".into())).then_some(())
+    });
+    assert_eq!(machine.service("network").state, ServiceState::Ready);
+    machine.client().restart("network").unwrap();
+    machine.until_restarted("network", 1);
+}

@@ -1,0 +1,8 @@
+//! The real PID 1, run as PID 1 of user and PID namespaces on the build host.
+
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod machine;
+#[cfg(test)]
+mod supervision;
