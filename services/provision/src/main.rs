@@ -1,0 +1,14 @@
+use std::path::Path;
+use std::process::ExitCode;
+
+use provision::{Config, reader};
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    match (arguments.next(), arguments.next()) {
+        (Some(argument), Some(device)) if argument == reader::CHILD_ARGUMENT => {
+            reader::child(Path::new(&device))
+        }
+        _ => runtime::run(|| provision::run(&Config::default())),
+    }
+}

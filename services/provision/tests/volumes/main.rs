@@ -1,0 +1,4 @@
+//! Volumes as people make them (`mkfs.vfat`, `mcopy`), and as nobody should.
+
+#[cfg(test)]
+mod cases;
