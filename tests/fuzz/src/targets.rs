@@ -1,0 +1,267 @@
+//! Every parser that takes bytes from outside.
+
+use std::io;
+use std::time::Duration;
+
+use data::device::Device;
+use network::dhcp::client::{Client, Identity};
+use network::random::Random;
+
+use crate::seeds;
+
+/// A parser, and valid input to start from.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    pub name: &'static str,
+    pub run: fn(&[u8]),
+    pub seeds: fn() -> Vec<Vec<u8>>,
+}
+
+/// In the order of the way from power-on to a console.
+pub const TARGETS: &[Target] = &[
+    Target {
+        name: "boot-records",
+        run: bootstate::fuzz::records,
+        seeds: seeds::records,
+    },
+    Target {
+        name: "sealed-boot-records",
+        run: bootstate::fuzz::sealed_records,
+        seeds: seeds::records,
+    },
+    Target {
+        name: "selector-gpt",
+        run: bootstate::fuzz::gpt,
+        seeds: seeds::gpt,
+    },
+    Target {
+        name: "pe",
+        run: bootstate::fuzz::pe,
+        seeds: seeds::pe,
+    },
+    Target {
+        name: "service-table",
+        run: service_table,
+        seeds: seeds::service_table,
+    },
+    Target {
+        name: "notify",
+        run: notify,
+        seeds: seeds::notify,
+    },
+    Target {
+        name: "varlink-call",
+        run: varlink_call,
+        seeds: seeds::varlink_calls,
+    },
+    Target {
+        name: "varlink-reply",
+        run: varlink_reply,
+        seeds: seeds::varlink_replies,
+    },
+    Target {
+        name: "data-gpt",
+        run: data_gpt,
+        seeds: seeds::gpt,
+    },
+    Target {
+        name: "data-content",
+        run: data_content,
+        seeds: seeds::content,
+    },
+    Target {
+        name: "provisioning-volume",
+        run: provision::judge,
+        seeds: seeds::volumes,
+    },
+    Target {
+        name: "document",
+        run: document,
+        seeds: seeds::documents,
+    },
+    Target {
+        name: "dhcp",
+        run: dhcp,
+        seeds: seeds::dhcp,
+    },
+    Target {
+        name: "router-solicitation",
+        run: solicitation,
+        seeds: seeds::solicitations,
+    },
+    Target {
+        name: "console-keys",
+        run: console_keys,
+        seeds: seeds::keys,
+    },
+    Target {
+        name: "console-text",
+        run: console_text,
+        seeds: seeds::keys,
+    },
+];
+
+fn service_table(bytes: &[u8]) {
+    let Ok(table) = manifest::Table::load(bytes) else {
+        return;
+    };
+    let needs = table.needs_by_position();
+    assert!(
+        needs
+            .iter()
+            .enumerate()
+            .all(|(own, needs)| needs.iter().all(|need| *need < own))
+    );
+}
+
+fn notify(bytes: &[u8]) {
+    // Any list of notifications is fine.
+    let _ = init::notify::parse(bytes);
+}
+
+fn varlink_call(bytes: &[u8]) {
+    // A request, a refusal or no call at all: each is fine.
+    let _ = init::request::read(bytes);
+}
+
+fn varlink_reply(bytes: &[u8]) {
+    let Ok(reply) = serde_json::from_slice::<api::wire::StatusReply>(bytes) else {
+        return;
+    };
+    let again = serde_json::to_vec(&reply).expect("what was JSON can be JSON");
+    let again: api::wire::StatusReply = serde_json::from_slice(&again).expect("it is the same");
+    assert_eq!(again.status, reply.status);
+}
+
+fn data_gpt(bytes: &[u8]) {
+    let disk = Memory(bytes);
+    for block in [
+        1,
+        disk.size_bytes() / 512 - u64::from(disk.size_bytes() >= 512),
+    ] {
+        let Ok(table) = data::gpt::Table::read(&disk, block) else {
+            continue;
+        };
+        for partition in table.partitions() {
+            assert!(partition.start_bytes() + partition.size_bytes() <= disk.size_bytes());
+        }
+        // Whether there is one does not matter.
+        let _ = table.named("DATA");
+    }
+}
+
+fn data_content(bytes: &[u8]) {
+    let content = data::content::identify(&Memory(bytes)).expect("memory can always be read");
+    let blank = matches!(content, data::content::Content::Blank);
+    assert!(
+        !blank
+            || bytes
+                .iter()
+                .take(data::content::BLANK_BYTES)
+                .all(|byte| *byte == 0)
+    );
+}
+
+fn document(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    if let Err(error) = network_api::Document::parse(text) {
+        assert!(
+            !error.to_string().contains('\u{1b}'),
+            "an escape sequence reached the message"
+        );
+    }
+}
+
+/// As a frame, as a message, and as the answer to each thing that a client has asked.
+fn dhcp(bytes: &[u8]) {
+    // Whether they are valid does not matter.
+    let _ = network::dhcp::frame::unwrap(bytes);
+    let _ = network::dhcp::message::Reply::parse(bytes);
+    let mac = "52:54:00:12:34:56"
+        .parse()
+        .expect("it is a hardware address");
+    let identity = Identity {
+        mac,
+        hostname: None,
+    };
+    let mut client = Client::new(identity, Random::new(1), None);
+    let now = Duration::from_secs(100);
+    client.handle_link(now, true);
+    for _ in 0..2 {
+        let Some(transmit) = client.poll_transmit() else {
+            return;
+        };
+        let mut answer = bytes.to_vec();
+        if let (Some(to), Some(from)) = (answer.get_mut(4..8), transmit.payload.get(4..8)) {
+            to.copy_from_slice(from);
+        }
+        // A refusal changes nothing.
+        let _ = client.handle_packet(now, &answer);
+        client.handle_timeout(client.next_timeout().unwrap_or(now));
+    }
+}
+
+fn solicitation(bytes: &[u8]) {
+    for source in ["fe80::1", "::", "ff02::1"] {
+        let source = source.parse().expect("it is an address");
+        // Either verdict is fine.
+        let _ = network::ra::check_solicitation(source, Some(255), bytes);
+    }
+}
+
+fn console_keys(bytes: &[u8]) {
+    let mut parser = console::input::Parser::default();
+    for byte in bytes {
+        // Any key or none is fine.
+        let _ = parser.push(*byte);
+    }
+    let _ = parser.pause();
+    assert!(!parser.waits(), "a pause ends every sequence");
+}
+
+fn console_text(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let plain = console::text::plain(&text);
+    assert!(
+        !plain.chars().any(char::is_control),
+        "a control character got through"
+    );
+    for width in [1, 2, 80] {
+        // Its form does not matter here.
+        let _ = console::text::cut(&plain, width);
+        let _ = console::text::wrap(&plain, width);
+    }
+    let _ = console::network::parse(&text);
+}
+
+/// A disk of exactly these bytes.
+struct Memory<'a>(&'a [u8]);
+
+impl Device for Memory<'_> {
+    fn size_bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<()> {
+        let start = usize::try_from(offset).unwrap_or(usize::MAX);
+        let bytes = start
+            .checked_add(buffer.len())
+            .and_then(|end| self.0.get(start..end));
+        buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn write_at(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn zero(&mut self, _: u64, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
