@@ -1,0 +1,2 @@
+//! The command line of the appliance.
+#![forbid(unsafe_code)]

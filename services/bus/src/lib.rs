@@ -1,0 +1,2 @@
+//! Starts and feeds the system bus.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! The one configuration document: its sections, schema, checks and differences.
+#![forbid(unsafe_code)]

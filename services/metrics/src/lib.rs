@@ -1,0 +1,2 @@
+//! One page of measurements for Prometheus.
+#![forbid(unsafe_code)]

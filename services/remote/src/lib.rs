@@ -1,0 +1,2 @@
+//! Remote shell over SSH, with keys only.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! How services talk to the store.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Sole owner of what the appliance remembers.
+#![forbid(unsafe_code)]
