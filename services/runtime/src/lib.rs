@@ -2,12 +2,14 @@
 //!
 //! Responsible for: log lines on standard error (PID 1 keeps them in the service's ring and stamps
 //! them), the `sd_notify` messages, a descriptor that becomes readable when the service shall stop,
-//! and the one formatter that prints an error with all its causes.
+//! the socket that offers measurements, and the one formatter that prints an error with all its
+//! causes.
 //! Not responsible for: what a service does, its configuration, its async runtime.
-//! Talks to: PID 1, through `NOTIFY_SOCKET`.
+//! Talks to: PID 1, through `NOTIFY_SOCKET`; whoever connects to `metrics.sock`.
 #![forbid(unsafe_code)]
 
 mod chain;
+pub mod metrics;
 pub mod notify;
 mod shutdown;
 
