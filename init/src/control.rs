@@ -4,14 +4,15 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use api::LogLine;
-use api::wire::{LogsReply, MAX_REQUEST_BYTES, Reply, encode};
+use api::wire::{MAX_REQUEST_BYTES, Reply, encode};
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
     sockopt,
 };
+
+use serde::Serialize;
 
 use crate::event::ServiceId;
 
@@ -39,11 +40,17 @@ pub(crate) struct Client {
     follows: Option<Follow>,
 }
 
-/// A log that a client follows.
-#[derive(Clone, Copy, Debug)]
+/// What a client follows, and the number of the line or event that it gets next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Follow {
-    pub(crate) service: ServiceId,
+    pub(crate) what: Followed,
     pub(crate) next: u64,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Followed {
+    Events,
+    Log(ServiceId),
 }
 
 /// What became of a connection.
@@ -109,15 +116,20 @@ impl Control {
         }
     }
 
-    /// The connections that follow the log of `service`.
-    pub(crate) fn followers(&self, service: ServiceId) -> Vec<usize> {
-        let follows = |client: &Option<Client>| {
-            let follow = client.as_ref().and_then(|client| client.follows);
-            follow.is_some_and(|follow| follow.service == service)
-        };
+    /// The connections that follow `what`.
+    pub(crate) fn followers(&self, what: Followed) -> Vec<usize> {
+        self.places(|client| client.follows.is_some_and(|follow| follow.what == what))
+    }
+
+    /// The connections with a call that was read and not answered yet.
+    pub(crate) fn pending(&self) -> Vec<usize> {
+        self.places(Client::pending)
+    }
+
+    fn places(&self, wanted: impl Fn(&Client) -> bool) -> Vec<usize> {
         let places = self.clients.iter().enumerate();
         places
-            .filter(|(_, client)| follows(client))
+            .filter(|(_, client)| client.as_ref().is_some_and(&wanted))
             .map(|(place, _)| place)
             .collect()
     }
@@ -133,6 +145,12 @@ impl Client {
         !self.output.is_empty()
     }
 
+    /// Whether a message waits for its turn. One message of each caller is answered per turn, so
+    /// that a flood of calls delays its maker and nobody else.
+    pub(crate) fn pending(&self) -> bool {
+        !self.blocked() && (self.input.contains(&0) || self.input.len() >= MAX_REQUEST_BYTES)
+    }
+
     pub(crate) fn follows(&mut self) -> &mut Option<Follow> {
         &mut self.follows
     }
@@ -141,7 +159,13 @@ impl Client {
     pub(crate) fn receive(&mut self) -> Outcome {
         let mut bytes = [0; MAX_REQUEST_BYTES];
         let room = MAX_REQUEST_BYTES - self.input.len();
+        if room == 0 {
+            // What came first has to be answered first.
+            return Outcome::Keep;
+        }
         match rustix::io::read(&self.stream, &mut bytes[..room]) {
+            // A caller may have said all it had to say and still wait for the answers.
+            Ok(0) if self.pending() => Outcome::Keep,
             Ok(0) => Outcome::Close,
             Ok(length) => {
                 self.input.extend_from_slice(&bytes[..length]);
@@ -170,16 +194,13 @@ impl Client {
         self.flush()
     }
 
-    /// Sends lines of a followed log, unless the caller is too slow for them.
-    pub(crate) fn send_lines(&mut self, lines: Vec<LogLine>, dropped_bytes: u64) -> Outcome {
+    /// Sends more of what is followed, unless the caller is too slow for it.
+    pub(crate) fn send_more<P: Serialize>(&mut self, parameters: P) -> Outcome {
         if self.output.len() > MAX_UNREAD_BYTES {
             return Outcome::Close;
         }
         self.send(&encode(&Reply {
-            parameters: Some(LogsReply {
-                lines,
-                dropped_bytes,
-            }),
+            parameters: Some(parameters),
             continues: true,
             error: None,
         }))

@@ -2,6 +2,7 @@
 //! in which order it goes down. No I/O and no clock; the shell feeds it events and does what it
 //! says, so that every rule can be tested with simulated time.
 
+mod blame;
 mod health;
 mod shutdown;
 #[cfg(test)]
@@ -58,7 +59,7 @@ impl Core {
             Event::Power(power) => self.go_down(now, power),
             Event::Restart(id) => self.restart(now, id),
             Event::SpawnFailed(id, reason) => self.spawn_failed(now, id, &reason),
-            Event::Spawned(id, pid) => self.unit(id, |unit| unit.pid = Some(pid)),
+            Event::Spawned(id, pid) => self.unit(id, |unit| unit.spawned(now, pid)),
             Event::Start(id) => self.start(now, id),
             Event::Stop(id) => self.stop(now, id, AfterStop::Stay),
             Event::Tick => self.tick(now),
@@ -220,6 +221,7 @@ impl Core {
         if unit.kill(now, cause) {
             self.actions.push(Action::Kill(id));
             self.tell(Level::Warning, id, format!("{cause}: killing it"));
+            self.note("killed", id, cause.into());
         }
     }
 
@@ -285,9 +287,11 @@ impl Core {
         let text = match power {
             Power::Poweroff => "powering off",
             Power::Reboot => "rebooting",
+            Power::SoftReboot => "restarting all services",
         };
         self.actions
             .push(Action::Tell(Level::Info, None, text.into()));
+        self.actions.push(Action::Note("power", None, text.into()));
         self.shutdown = Some(Shutdown::begin(now, power, &mut self.units));
     }
 
@@ -301,18 +305,26 @@ impl Core {
         self.actions.push(Action::Tell(level, Some(id), text));
     }
 
+    fn note(&mut self, kind: &'static str, id: ServiceId, reason: String) {
+        self.actions.push(Action::Note(kind, Some(id), reason));
+    }
+
     fn tell_end(&mut self, id: ServiceId, end: unit::End) {
         match end {
             unit::End::Expected(text) => self.tell(Level::Info, id, text),
             unit::End::GivenUp(text) => {
                 self.tell(Level::Error, id, text.clone());
+                self.note("given_up", id, text.clone());
                 let unit = &self.units[id.0];
                 if unit.service.critical {
                     let reason = format!("service {} given up: {text}", unit.service.name);
                     self.actions.push(Action::Escalate(reason));
                 }
             }
-            unit::End::Retried(text) => self.tell(Level::Warning, id, text),
+            unit::End::Retried(text) => {
+                self.note("failed", id, text.clone());
+                self.tell(Level::Warning, id, text);
+            }
             unit::End::Unknown => {}
         }
     }

@@ -3,9 +3,10 @@
 use std::fmt;
 
 use api::Power;
+use serde::{Deserialize, Serialize};
 
 /// A point of the monotonic clock, in milliseconds since the kernel started.
-#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Moment(pub u64);
 
 impl Moment {
@@ -103,6 +104,8 @@ pub enum Action {
     Finish(Power),
     /// Kill every process of the service.
     Kill(ServiceId),
+    /// Keep for the event log: what kind, about which service, why.
+    Note(&'static str, Option<ServiceId>, String),
     Spawn(ServiceId),
     /// Tell people.
     Tell(Level, Option<ServiceId>, String),

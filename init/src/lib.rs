@@ -18,6 +18,7 @@ mod crash;
 mod devices;
 mod early;
 pub mod event;
+mod events;
 pub mod log;
 pub mod notify;
 mod power;

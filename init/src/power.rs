@@ -19,7 +19,7 @@ pub(crate) fn end_machine(power: Power) -> ! {
     settle_disk();
     let command = match power {
         Power::Poweroff => RebootCommand::PowerOff,
-        Power::Reboot => RebootCommand::Restart,
+        Power::Reboot | Power::SoftReboot => RebootCommand::Restart,
     };
     rustix::system::reboot(command).ok();
     // Nothing else is left to try: the kernel panics when PID 1 ends, and a panic resets.

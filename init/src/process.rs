@@ -11,7 +11,9 @@ use rustix::process::{
 };
 
 use crate::cgroup::Cgroup;
-use crate::control::Outcome;
+use api::wire::LogsReply;
+
+use crate::control::{Followed, Outcome};
 use crate::event::{Event, Exit, Level, Moment, ServiceId};
 use crate::log::Log;
 use crate::shell::{Shell, Token, now, watch};
@@ -230,7 +232,7 @@ impl Shell {
 
     /// New lines for those who follow this log.
     fn send_followers(&mut self, id: ServiceId) {
-        for place in self.control.followers(id) {
+        for place in self.control.followers(Followed::Log(id)) {
             let log = &self.processes[id.0].log;
             let Some(client) = self.control.client(place) else {
                 continue;
@@ -243,7 +245,10 @@ impl Shell {
                 continue;
             }
             follow.next = log.next_number();
-            let outcome = client.send_lines(lines, log.dropped_bytes());
+            let outcome = client.send_more(LogsReply {
+                lines,
+                dropped_bytes: log.dropped_bytes(),
+            });
             self.settle_client(place, outcome);
         }
     }

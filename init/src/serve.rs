@@ -1,18 +1,17 @@
 //! Answers the callers of the control socket.
 
-use api::wire::{DescriptionReply, InfoReply, LogsReply, Reply, StatusReply, encode};
+use api::wire::{DescriptionReply, EventsReply, InfoReply, LogsReply, Reply, StatusReply, encode};
 use api::{DESCRIPTION, INTERFACE, ServiceStatus, Status};
 use rustix::event::epoll;
 use serde::Serialize;
 use serde_json::{Map, json};
 
-use crate::control::{Follow, Outcome};
+use crate::control::{Follow, Followed, Outcome};
 use crate::core::Unit;
 use crate::event::{Event, Moment, ServiceId};
-use crate::request::{Method, Refusal, Request, read};
+use crate::request::{Method, Refusal, Request, Unusable, VARLINK, read, too_long};
 use crate::shell::{Shell, Token, now};
 
-const VARLINK: &str = "org.varlink.service";
 const VARLINK_DESCRIPTION: &str = include_str!("org.varlink.service.varlink");
 
 /// Connections taken before others get their turn.
@@ -49,19 +48,38 @@ impl Shell {
         } else if flags.intersects(epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
             outcome = Outcome::Close;
         }
-        while outcome == Outcome::Keep
-            && let Some(client) = self.control.client(place)
-            && !client.blocked()
-            && let Some(message) = client.next_message()
-        {
-            outcome = match message.map(|message| read(&message)) {
-                Ok(Some(Ok(request))) => self.answer(place, request),
-                Ok(Some(Err(refusal))) => client.send(&refusal.encode()),
-                // Neither too long a message nor one that is no call has an answer in Varlink.
-                Ok(None) | Err(()) => Outcome::Close,
-            };
-        }
         self.settle_client(place, outcome);
+    }
+
+    /// Answers one message of each caller.
+    pub(crate) fn answer_pending(&mut self) {
+        for place in self.control.pending() {
+            let outcome = self.answer_next(place);
+            self.settle_client(place, outcome);
+        }
+    }
+
+    fn answer_next(&mut self, place: usize) -> Outcome {
+        let Some(client) = self.control.client(place) else {
+            return Outcome::Close;
+        };
+        if client.blocked() {
+            return Outcome::Keep;
+        }
+        let last_word = |client: &mut crate::control::Client, refusal: Refusal| {
+            client.send(&refusal.encode());
+            Outcome::Close
+        };
+        match client.next_message() {
+            None => Outcome::Keep,
+            Some(Err(())) => last_word(client, too_long()),
+            Some(Ok(message)) => match read(&message) {
+                Ok(request) => self.answer(place, request),
+                Err(Unusable::NoCall(refusal)) => last_word(client, refusal),
+                Err(Unusable::Refused(refusal)) => client.send(&refusal.encode()),
+                Err(Unusable::Unanswered) => Outcome::Keep,
+            },
+        }
     }
 
     fn answer(&mut self, place: usize, request: Request) -> Outcome {
@@ -72,6 +90,11 @@ impl Shell {
         let reply = match request.method {
             // Its replies would get mixed up with the log's.
             _ if follows => return Outcome::Close,
+            Method::Blame => reply(self.core.blame()),
+            Method::Events { first } if request.more => {
+                return self.follow_events(place, first.unwrap_or(0));
+            }
+            Method::Events { first } => self.events_from(first.unwrap_or(0), false),
             Method::Logs { service, lines } => match self.core.find(&service) {
                 Some(id) if request.more => return self.follow(place, id, lines),
                 Some(id) => self.logs(id, lines, false),
@@ -84,6 +107,9 @@ impl Shell {
                 self.step(Event::Power(power));
                 reply(Map::new())
             }
+            Method::Reexec => {
+                Refusal::general("MethodNotImplemented", json!({ "method": "Reexec" })).encode()
+            }
             Method::Restart(service) => self.command(&service, Event::Restart),
             Method::Start(service) => self.command(&service, Event::Start),
             Method::Stop(service) => self.command(&service, Event::Stop),
@@ -91,8 +117,8 @@ impl Shell {
                 vendor: "x0tta6bl4".into(),
                 product: "x0tta6bl4 OS init".into(),
                 version: self.place.facts.version.clone(),
-                url: String::new(),
-                interfaces: vec![INTERFACE.into(), VARLINK.into()],
+                url: "https://varlink.org".into(),
+                interfaces: vec![VARLINK.into(), INTERFACE.into()],
             }),
             Method::Description(interface) => match interface.as_str() {
                 INTERFACE => reply(DescriptionReply {
@@ -129,8 +155,47 @@ impl Shell {
         let Some(client) = self.control.client(place) else {
             return Outcome::Close;
         };
-        *client.follows() = Some(Follow { service: id, next });
+        let what = Followed::Log(id);
+        *client.follows() = Some(Follow { what, next });
         client.send(&first)
+    }
+
+    fn follow_events(&mut self, place: usize, first: u64) -> Outcome {
+        let events = self.events_from(first, true);
+        let (what, next) = (Followed::Events, self.notes.next_number());
+        let Some(client) = self.control.client(place) else {
+            return Outcome::Close;
+        };
+        *client.follows() = Some(Follow { what, next });
+        client.send(&events)
+    }
+
+    fn events_from(&self, first: u64, continues: bool) -> Vec<u8> {
+        let (events, lost) = self.notes.since(first);
+        encode(&Reply {
+            parameters: Some(EventsReply { events, lost }),
+            continues,
+            error: None,
+        })
+    }
+
+    /// Keeps a note, and sends it to those who follow the notes.
+    pub(crate) fn note(&mut self, kind: &str, id: Option<ServiceId>, reason: &str) {
+        let service = id.map(|id| self.core.units()[id.0].service.name.clone());
+        let name = service.as_ref().map(|name| name.as_str());
+        self.notes.add(now(), kind, name, reason);
+        for place in self.control.followers(Followed::Events) {
+            let Some(client) = self.control.client(place) else {
+                continue;
+            };
+            let Some(follow) = client.follows() else {
+                continue;
+            };
+            let (events, lost) = self.notes.since(follow.next);
+            follow.next = self.notes.next_number();
+            let outcome = client.send_more(EventsReply { events, lost });
+            self.settle_client(place, outcome);
+        }
     }
 
     fn logs(&self, id: ServiceId, lines: Option<u32>, continues: bool) -> Vec<u8> {
@@ -165,6 +230,10 @@ impl Shell {
             uptime_ms: now.0,
             userspace_ready_ms: self.core.userspace_ready_ms(),
             notify_rejected: self.notify_rejected,
+            reexecs: 0,
+            last_reexec_us: None,
+            crash: None,
+            soft_reboots: 0,
             services: self
                 .core
                 .units()
@@ -188,6 +257,8 @@ fn describe(unit: &Unit, now: Moment) -> ServiceStatus {
         last_exit: unit.last_exit.clone(),
         critical: service.critical,
         needs: service.needs.iter().map(ToString::to_string).collect(),
+        resources: None,
+        stored_fds: 0,
     }
 }
 

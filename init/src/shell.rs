@@ -19,6 +19,7 @@ use crate::core::Core;
 use crate::devices::{self, Announced, Announcements};
 use crate::early::Facts;
 use crate::event::{Action, Event, Level, Moment, ServiceId};
+use crate::events::Events;
 use crate::notify::NotifySocket;
 use crate::process::Process;
 use crate::slots::{Job, Records};
@@ -50,6 +51,7 @@ pub(crate) struct Shell {
     pub(crate) records: Records,
     pub(crate) control: Control,
     pub(crate) notify_rejected: u64,
+    pub(crate) notes: Events,
     pub(crate) epoll: OwnedFd,
     pub(crate) events: VecDeque<Event>,
     pub(crate) teller: Teller,
@@ -181,6 +183,7 @@ impl Shell {
             core: Core::new(place.started, table),
             records: Records::default(),
             notify_rejected: 0,
+            notes: Events::default(),
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)
                 .map_err(kernel("make an epoll set"))?,
             events: VecDeque::new(),
@@ -217,6 +220,7 @@ impl Shell {
         let mut buffer = [MaybeUninit::<epoll::Event>::uninit(); 64];
         loop {
             self.wait(&mut buffer);
+            self.answer_pending();
             self.housekeeping();
             if let Some(power) = self.end {
                 return power;
@@ -279,9 +283,12 @@ impl Shell {
     }
 
     fn wait(&mut self, buffer: &mut [MaybeUninit<epoll::Event>; 64]) {
-        let wait_ms = self
-            .next_deadline()
-            .map(|deadline| deadline.ms_since(now()));
+        let wait_ms = if self.control.pending().is_empty() {
+            self.next_deadline()
+                .map(|deadline| deadline.ms_since(now()))
+        } else {
+            Some(0)
+        };
         let timeout = wait_ms.map(|ms| Timespec {
             tv_sec: i64::try_from(ms / 1000).unwrap_or(i64::MAX),
             tv_nsec: i64::try_from(ms % 1000 * 1_000_000).unwrap_or(0),
@@ -365,11 +372,13 @@ impl Shell {
             Action::Commit => self.order(Job::Commit),
             Action::Escalate(reason) => {
                 self.teller.tell(Level::Error, &reason);
+                self.note("escalated", None, &reason);
                 let ban = self.core.committed();
                 self.order(Job::Escalate { reason, ban });
             }
             Action::Finish(power) => self.end = Some(power),
             Action::Kill(id) => self.kill(id),
+            Action::Note(kind, id, reason) => self.note(kind, id, &reason),
             Action::Spawn(id) => self.spawn(id),
             Action::Tell(level, id, text) => self.tell(level, id, &text),
             Action::Terminate(id) => self.terminate(id),

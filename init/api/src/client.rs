@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::wire::{
-    Call, DescriptionCall, DescriptionReply, LogsCall, LogsReply, MAX_REPLY_BYTES, PowerCall,
-    Reply, ServiceCall, StatusReply, encode,
+    Call, DescriptionCall, DescriptionReply, EventsCall, EventsReply, LogsCall, LogsReply,
+    MAX_REPLY_BYTES, PowerCall, Reply, ServiceCall, StatusReply, encode,
 };
-use crate::{INTERFACE, LogLine, Power, Status};
+use crate::{Blame, Event, Follow, FollowEvents, INTERFACE, LogLine, Power, Status};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -123,7 +123,7 @@ impl<S: Stream> Client<S> {
         };
         let end = self.begin()?;
         self.send(&method("Logs"), parameters, true, end)?;
-        Ok(Follow { client: self })
+        Ok(Follow::over(self))
     }
 
     /// Starts a service, also one that was given up, and what it needs.
@@ -157,6 +157,45 @@ impl<S: Stream> Client<S> {
     pub fn power(&mut self, action: Power) -> Result<(), CallError> {
         self.call::<Value>(&method("Power"), PowerCall { action })?;
         Ok(())
+    }
+
+    /// What took how long at the boot.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub fn blame(&mut self) -> Result<Blame, CallError> {
+        self.call(&method("Blame"), Map::new())
+    }
+
+    /// What PID 1 noted, from event number `first` on.
+    ///
+    /// # Errors
+    /// When the call fails.
+    pub fn events(&mut self, first: u64) -> Result<Vec<Event>, CallError> {
+        let first = Some(first);
+        let reply: EventsReply = self.call(&method("Events"), EventsCall { first })?;
+        Ok(reply.events)
+    }
+
+    /// What PID 1 noted, from event number `first` on, and then each new event. The connection
+    /// serves nothing else from here on.
+    ///
+    /// # Errors
+    /// When the call cannot be sent.
+    pub fn follow_events(mut self, first: u64) -> Result<FollowEvents<S>, CallError> {
+        let end = self.begin()?;
+        let first = Some(first);
+        self.send(&method("Events"), EventsCall { first }, true, end)?;
+        Ok(FollowEvents::over(self))
+    }
+
+    /// Replaces PID 1's program by the one in its place. Returns when the new one works; this
+    /// connection stays usable.
+    ///
+    /// # Errors
+    /// When the call fails or PID 1 goes on as it is.
+    pub fn reexec(&mut self) -> Result<(), CallError> {
+        self.call::<Value>(&method("Reexec"), Map::new()).map(drop)
     }
 
     /// The description of an interface in Varlink's own notation.
@@ -232,7 +271,7 @@ impl<S: Stream> Client<S> {
         Ok(())
     }
 
-    fn receive(&mut self, end: Instant) -> Result<Reply, CallError> {
+    pub(crate) fn receive(&mut self, end: Instant) -> Result<Reply, CallError> {
         let mut searched = 0;
         loop {
             let unsearched = &self.received[searched..];
@@ -255,27 +294,6 @@ impl<S: Stream> Client<S> {
                 Err(error) if waits(&error) => {}
                 Err(error) => return Err(CallError::Receive(error)),
             }
-        }
-    }
-}
-
-/// A log that is being followed.
-#[derive(Debug)]
-pub struct Follow<S = UnixStream> {
-    client: Client<S>,
-}
-
-impl<S: Stream> Follow<S> {
-    /// The next lines; none when no line came within `wait`. The first lot are the lines that were
-    /// there already.
-    ///
-    /// # Errors
-    /// When PID 1 hung up, e.g. since this reader was too slow.
-    pub fn next_lines(&mut self, wait: Duration) -> Result<Vec<LogLine>, CallError> {
-        match self.client.receive(Instant::now() + wait) {
-            Ok(reply) => Ok(interpret::<LogsReply>(reply)?.lines),
-            Err(CallError::Deadline) => Ok(Vec::new()),
-            Err(error) => Err(error),
         }
     }
 }
@@ -318,7 +336,7 @@ fn method(name: &str) -> String {
     format!("{INTERFACE}.{name}")
 }
 
-fn interpret<R: DeserializeOwned>(reply: Reply) -> Result<R, CallError> {
+pub(crate) fn interpret<R: DeserializeOwned>(reply: Reply) -> Result<R, CallError> {
     let parameters = reply
         .parameters
         .unwrap_or_else(|| Value::Object(Map::new()));

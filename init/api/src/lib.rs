@@ -10,11 +10,16 @@
 #![warn(missing_docs)]
 
 mod client;
+mod follow;
 mod types;
 pub mod wire;
 
-pub use client::{CallError, Client, ConnectError, Follow, Stream};
-pub use types::{Health, HealthState, LogLine, Power, ServiceState, ServiceStatus, Status};
+pub use client::{CallError, Client, ConnectError, Stream};
+pub use follow::{Follow, FollowEvents};
+pub use types::{
+    Blame, BlameEntry, Event, Health, HealthState, LogLine, Power, Resources, ServiceState,
+    ServiceStatus, Status,
+};
 
 /// The interface's name.
 pub const INTERFACE: &str = "org.x0tta6bl4.Init";

@@ -29,6 +29,18 @@ pub struct Status {
     pub userspace_ready_ms: Option<u64>,
     /// Messages to the notify socket that were dropped because their sender was no service.
     pub notify_rejected: u64,
+    /// Re-executions of PID 1 since the boot, those after a crash included.
+    #[serde(default)]
+    pub reexecs: u64,
+    /// How long PID 1 was away at the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_reexec_us: Option<u64>,
+    /// Why PID 1 crashed in this boot, and came back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub crash: Option<String>,
+    /// Restarts of all services without a restart of the kernel.
+    #[serde(default)]
+    pub soft_reboots: u64,
     /// Each service, after what it needs.
     pub services: Vec<ServiceStatus>,
 }
@@ -100,6 +112,31 @@ pub struct ServiceStatus {
     pub critical: bool,
     /// The services that it needs.
     pub needs: Vec<String>,
+    /// What its processes used since the boot; absent where there are no control groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    /// Descriptors that PID 1 keeps for it (`FDSTORE=1`).
+    #[serde(default)]
+    pub stored_fds: u32,
+}
+
+/// What the control group of a service counted, all its processes together.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Resources {
+    /// Processor time.
+    pub cpu_us: u64,
+    /// Memory now.
+    pub memory_bytes: u64,
+    /// The most memory it ever had.
+    pub memory_peak_bytes: u64,
+    /// Read from disks.
+    pub io_read_bytes: u64,
+    /// Written to disks.
+    pub io_write_bytes: u64,
+    /// Processes and threads now.
+    pub tasks: u64,
+    /// Processes that the kernel killed since memory ran out.
+    pub oom_kills: u64,
 }
 
 /// Where a service is in its life.
@@ -156,4 +193,56 @@ pub enum Power {
     Poweroff,
     /// Stops everything and starts the machine again.
     Reboot,
+    /// Stops every service and starts all of them again, without the kernel.
+    #[serde(rename = "soft_reboot")]
+    SoftReboot,
+}
+
+/// What PID 1 noted.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Event {
+    /// Counts up from 0 since the boot.
+    pub number: u64,
+    /// Since the kernel started.
+    pub uptime_ms: u64,
+    /// What happened, e.g. `failed`, `given_up`, `escalated`, `crash`, `oom`.
+    pub kind: String,
+    /// To which service, if to one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// Why, in words.
+    pub reason: String,
+}
+
+/// What took how long from the kernel's start until every service was ready.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Blame {
+    /// Until PID 1 began. Firmware and slot selector come before the kernel and are not known here.
+    pub kernel_ms: u64,
+    /// From there until every service was ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub userspace_ms: Option<u64>,
+    /// Each service, after what it needs.
+    pub services: Vec<BlameEntry>,
+    /// Services, each of which waited for the one before; the last was ready last.
+    pub critical_path: Vec<String>,
+}
+
+/// One service's way to readiness; moments count from the kernel's start.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct BlameEntry {
+    /// Its name.
+    pub service: String,
+    /// When its process was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_ms: Option<u64>,
+    /// When it became ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_ms: Option<u64>,
+    /// The time between.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_ms: Option<u64>,
+    /// Of the services that it needs, the one that was ready last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited_for: Option<String>,
 }

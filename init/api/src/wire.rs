@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{LogLine, Power, Status};
+use crate::{Event, LogLine, Power, Status};
 
 /// The longest request that PID 1 reads.
 pub const MAX_REQUEST_BYTES: usize = 4096;
@@ -90,6 +90,31 @@ pub struct ServiceCall {
 pub struct PowerCall {
     /// What to do.
     pub action: Power,
+}
+
+/// Parameters of `Events`.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventsCall {
+    /// The first event number that is wanted; all that are kept when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<u64>,
+}
+
+/// Reply of `Events`.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct EventsReply {
+    /// The events, oldest first.
+    pub events: Vec<Event>,
+    /// How many of those asked for are no longer kept.
+    pub lost: u64,
+}
+
+/// Parameters of `ReexecFailed`.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct ReexecFailed {
+    /// Why, in words.
+    pub reason: String,
 }
 
 /// Parameters of `org.varlink.service.GetInterfaceDescription`.

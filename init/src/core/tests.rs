@@ -86,7 +86,7 @@ impl Machine {
                 self.next_pid += 1;
                 events.push(Event::Spawned(id, self.next_pid));
             }
-            Action::Tell(..) => {}
+            Action::Note(..) | Action::Tell(..) => {}
             Action::Terminate(id) => {
                 assert!(
                     self.alive.contains(&id.0),

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use api::ServiceState;
 use manifest::{Kind, Policy, Service};
 
+use super::blame::Milestones;
 use crate::event::{Exit, Moment};
 
 /// The first delay after an immediate restart, and the least that is ever doubled.
@@ -28,6 +29,7 @@ pub struct Unit {
     pub status_text: String,
     /// How its last process ended.
     pub last_exit: Option<String>,
+    pub(crate) milestones: Milestones,
     /// Restarts in a row without a healthy spell between them.
     attempts: u32,
     /// When the restarts within the burst window happened, oldest first; at most `burst` of them.
@@ -87,6 +89,7 @@ impl Unit {
             restarts: 0,
             status_text: String::new(),
             last_exit: None,
+            milestones: Milestones::default(),
             attempts: 0,
             recent: VecDeque::new(),
         }
@@ -178,11 +181,17 @@ impl Unit {
         self.enter(now, State::Starting { deadline });
     }
 
+    pub(crate) fn spawned(&mut self, now: Moment, pid: u32) {
+        self.pid = Some(pid);
+        self.milestones.started.get_or_insert(now);
+    }
+
     /// Whether this was news.
     pub(crate) fn become_ready(&mut self, now: Moment) -> bool {
         if !matches!(self.state, State::Starting { .. }) {
             return false;
         }
+        self.milestones.ready.get_or_insert(now);
         let silent_until = self.silent_until(now);
         self.enter(now, State::Ready { silent_until });
         true
@@ -273,6 +282,7 @@ impl Unit {
         self.note_healthy_spell(now);
         match std::mem::replace(&mut self.state, State::Stopped) {
             State::Starting { .. } if oneshot && exit.success() => {
+                self.milestones.ready.get_or_insert(now);
                 self.ended(now, exit.to_string());
                 self.enter(now, State::Done);
                 End::Expected("done".into())

@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixDatagram, UnixStream};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use crate::machine::{DEADLINE, Machine, puppet};
 use api::{CallError, INTERFACE, ServiceState};
@@ -20,11 +21,13 @@ fn raw(machine: &Machine) -> UnixStream {
     stream
 }
 
-fn hung_up(mut stream: UnixStream) -> bool {
+/// What PID 1 said before it hung up.
+fn last_word(mut stream: UnixStream) -> String {
     // A reset is an end as well: PID 1 closed with bytes of ours unread.
     let mut rest = Vec::new();
-    stream.read_to_end(&mut rest).is_ok_and(|_| rest.is_empty())
-        || stream.read(&mut [0]).is_ok_and(|length| length == 0)
+    stream.read_to_end(&mut rest).ok();
+    assert!(matches!(stream.read(&mut [0]), Ok(0)), "still open");
+    String::from_utf8(rest).unwrap()
 }
 
 #[test]
@@ -48,7 +51,7 @@ fn notify_messages_from_strangers_are_dropped_and_counted() {
 }
 
 #[test]
-fn nonsense_is_answered_by_hanging_up() {
+fn nonsense_is_named_and_ends_the_connection() {
     let machine = ready();
     for nonsense in [
         b"nonsense\0".as_slice(),
@@ -56,16 +59,19 @@ fn nonsense_is_answered_by_hanging_up() {
         b"[]\0",
         b"{}\0",
         b"\xff\xfe\0",
-        &[b'x'; 5000],
+        &[vec![b'['; 4000], vec![0]].concat(),
     ] {
         let mut stream = raw(&machine);
-        stream.write_all(nonsense).ok();
-        assert!(hung_up(stream), "{nonsense:?}");
+        stream.write_all(nonsense).unwrap();
+        let answer = last_word(stream);
+        let expected = r#"{"parameters":{"parameter":"the message is no call: "#;
+        assert!(answer.starts_with(expected), "{nonsense:?}: {answer}");
+        assert!(answer.contains("org.varlink.service.InvalidParameter"));
     }
-    let deep = [vec![b'['; 4000], vec![0]].concat();
     let mut stream = raw(&machine);
-    stream.write_all(&deep).unwrap();
-    assert!(hung_up(stream));
+    stream.write_all(&[b'x'; 5000]).unwrap();
+    let answer = last_word(stream);
+    assert!(answer.contains("longer than 4096 bytes"), "{answer}");
     assert_eq!(machine.service("network").state, ServiceState::Ready);
 }
 
@@ -86,6 +92,10 @@ fn mistakes_are_answered_by_name() {
     assert_eq!(
         refused(&format!("{INTERFACE}.Explode"), none.clone()),
         "org.varlink.service.MethodNotFound"
+    );
+    assert_eq!(
+        refused("io.systemd.Manager.Describe", none.clone()),
+        "org.varlink.service.InterfaceNotFound"
     );
     assert_eq!(
         refused(&start, none.clone()),
@@ -118,6 +128,48 @@ fn a_flood_of_calls_is_served_at_the_callers_pace() {
         .count();
     assert!(sent < 10_000, "PID 1 buffered a million calls");
     assert_eq!(machine.service("network").state, ServiceState::Ready);
+}
+
+#[test]
+fn a_flood_of_calls_delays_only_its_maker() {
+    let machine = ready();
+    let stop = AtomicBool::new(false);
+    let call = format!("{{\"method\":\"{INTERFACE}.Status\"}}\0").repeat(80);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                let mut flood = raw(&machine);
+                let mut answers = flood.try_clone().unwrap();
+                flood.set_nonblocking(true).unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    flood.write_all(call.as_bytes()).ok();
+                    std::io::copy(&mut answers, &mut std::io::sink()).ok();
+                }
+            });
+        }
+        let mut client = machine.client();
+        let slowest = (0..100).map(|_| {
+            let begun = Instant::now();
+            client.status().unwrap();
+            begun.elapsed()
+        });
+        let slowest = slowest.max().unwrap();
+        stop.store(true, Ordering::Relaxed);
+        // Before its call comes one of each flooder at most, and a busy host.
+        assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    });
+}
+
+#[test]
+fn calls_that_arrive_together_are_all_answered_also_after_the_end() {
+    let machine = ready();
+    let mut stream = raw(&machine);
+    let call = format!("{{\"method\":\"{INTERFACE}.Status\"}}\0").repeat(50);
+    stream.write_all(call.as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
+    let mut answers = Vec::new();
+    stream.read_to_end(&mut answers).unwrap();
+    assert_eq!(answers.iter().filter(|byte| **byte == 0).count(), 50);
 }
 
 #[test]

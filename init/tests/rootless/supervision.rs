@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::machine::{Machine, puppet};
+use crate::machine::{DEADLINE, Machine, puppet};
 use api::{HealthState, Power, ServiceState};
 use rustix::process::Signal;
 
@@ -188,6 +188,53 @@ fn a_critical_service_that_stays_ready_makes_the_machine_healthy() {
             .contains("x0: healthy slot=none")
             .then_some(())
     });
+}
+
+#[test]
+fn failures_are_noted_with_their_reason_and_can_be_followed() {
+    let keys = "[restart]\nburst = 1\ndelay_max_ms = 1";
+    let machine = Machine::boot(&[
+        ("broken", puppet(&["exit=3"], keys)),
+        ("network", puppet(&["notify=READY=1"], PATIENT)),
+    ]);
+    machine.until("broken", ServiceState::Failed);
+    let events = machine.client().events(0).unwrap();
+    let kinds: Vec<_> = events.iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(kinds, ["failed", "given_up"]);
+    assert_eq!(events[1].service.as_deref(), Some("broken"));
+    assert!(events[1].reason.contains("exited with status 3"));
+
+    let mut follow = machine.client().follow_events(1).unwrap();
+    let first = follow.next_events(DEADLINE).unwrap();
+    assert_eq!(first, events[1..]);
+    let pid = machine.until("network", ServiceState::Ready).pid.unwrap();
+    machine.signal(pid, Signal::KILL);
+    let next = follow.next_events(DEADLINE).unwrap();
+    assert_eq!(next[0].number, 2);
+    assert_eq!(next[0].service.as_deref(), Some("network"));
+    assert_eq!(next[0].reason, "killed by SIGKILL; starting again");
+}
+
+#[test]
+fn the_boots_critical_path_is_found() {
+    let machine = Machine::boot(&[
+        ("data", puppet(&["sleep=150", "notify=READY=1"], "")),
+        ("quick", puppet(&["notify=READY=1"], "")),
+        (
+            "network",
+            puppet(&["notify=READY=1"], "needs = [\"data\", \"quick\"]"),
+        ),
+    ]);
+    machine.until("network", ServiceState::Ready);
+    let blame = machine.client().blame().unwrap();
+    assert_eq!(blame.critical_path, ["data", "network"]);
+    let entry = |name: &str| {
+        let mut entries = blame.services.iter();
+        entries.find(|entry| entry.service == name).unwrap()
+    };
+    assert!(entry("data").took_ms.unwrap() >= 150, "{blame:?}");
+    assert_eq!(entry("network").waited_for.as_deref(), Some("data"));
+    assert!(blame.userspace_ms.unwrap() >= 150, "{blame:?}");
 }
 
 #[test]

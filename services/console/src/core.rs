@@ -231,6 +231,7 @@ fn verb(command: &Command) -> String {
         Command::Stop(service) => format!("stop {service}"),
         Command::Power(api::Power::Reboot) => "reboot".to_owned(),
         Command::Power(api::Power::Poweroff) => "switch off".to_owned(),
+        Command::Power(api::Power::SoftReboot) => "restart all services".to_owned(),
     }
 }
 
@@ -241,5 +242,6 @@ fn question(command: &Command) -> String {
         Command::Stop(service) => format!("Stop {service} and what needs it?"),
         Command::Power(api::Power::Reboot) => "REBOOT this machine?".to_owned(),
         Command::Power(api::Power::Poweroff) => "Switch this machine OFF?".to_owned(),
+        Command::Power(api::Power::SoftReboot) => "Restart ALL services?".to_owned(),
     }
 }

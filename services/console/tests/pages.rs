@@ -23,6 +23,8 @@ fn service(name: &str, state: ServiceState, says: &str) -> ServiceStatus {
         last_exit: None,
         critical: true,
         needs: vec![],
+        resources: None,
+        stored_fds: 0,
     }
 }
 
@@ -46,6 +48,10 @@ fn status() -> Status {
         uptime_ms: 11_233_456,
         userspace_ready_ms: Some(412),
         notify_rejected: 0,
+        reexecs: 0,
+        last_reexec_us: None,
+        crash: None,
+        soft_reboots: 0,
         services: vec![
             service("data", Done, "DATA is /dev/vda7, 1.9 GB free"),
             service("provision", Done, "configuration of DATA, generation 3"),
@@ -309,6 +315,8 @@ prop_compose! {
         ServiceStatus {
             name, description, state, pid, uptime_ms, restarts, status_text, last_exit, critical,
             needs,
+            resources: None,
+            stored_fds: 0,
         }
     }
 }
@@ -333,6 +341,10 @@ prop_compose! {
             uptime_ms: numbers[1],
             userspace_ready_ms: Some(numbers[2]),
             notify_rejected: numbers[3],
+            reexecs: 0,
+            last_reexec_us: None,
+            crash: None,
+            soft_reboots: 0,
         }
     }
 }

@@ -215,6 +215,8 @@ fn status() -> Status {
         last_exit: None,
         critical: true,
         needs: vec![],
+        resources: None,
+        stored_fds: 0,
     };
     Status {
         version: "0.1.0".into(),
@@ -230,6 +232,10 @@ fn status() -> Status {
         uptime_ms: 11_233_000,
         userspace_ready_ms: Some(412),
         notify_rejected: 0,
+        reexecs: 0,
+        last_reexec_us: None,
+        crash: None,
+        soft_reboots: 0,
         services: ["data", "provision", "network", "console", "channel"]
             .map(service)
             .into(),
