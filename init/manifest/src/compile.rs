@@ -41,6 +41,7 @@ pub fn compile_sources(manifests: Vec<Manifest>) -> Result<Table, CompileError> 
     }
     check_users(&by_name)?;
     check_needs(&by_name)?;
+    check_bus_names(&by_name)?;
     order(by_name).map(Table::new)
 }
 
@@ -93,6 +94,20 @@ fn check_needs(by_name: &BTreeMap<Name, Manifest>) -> Result<(), ManifestError> 
         for (need, place) in manifest.service.needs.iter().zip(&manifest.needs_at) {
             if !by_name.contains_key(need) {
                 return Err(place.error(format!("needs `{need}`, and there is no such service")));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A name on the bus belongs to one service.
+fn check_bus_names(by_name: &BTreeMap<Name, Manifest>) -> Result<(), ManifestError> {
+    let mut owners: HashMap<&str, &Name> = HashMap::new();
+    for manifest in by_name.values() {
+        let service = &manifest.service;
+        for (name, place) in service.bus.own.iter().zip(&manifest.bus_own_at) {
+            if let Some(other) = owners.insert(name, &service.name) {
+                return Err(place.error(format!("`{name}` is `{other}`'s already")));
             }
         }
     }
@@ -196,6 +211,15 @@ mod tests {
         assert!(message.starts_with("ba.toml:3:8: user id"), "{message}");
         let twice = compile_sources(vec![manifest("a", ""), manifest("a", "")]);
         assert!(matches!(twice.unwrap_err(), CompileError::Twice(_)));
+    }
+
+    #[test]
+    fn bus_names_are_not_shared() {
+        let own = "bus.own = [\"org.x0tta6bl4.Admin1\"]";
+        let message = compile_sources(vec![manifest("a", own), manifest("b", own)]);
+        let message = message.unwrap_err().to_string();
+        let expected = "b.toml:2:12: `org.x0tta6bl4.Admin1` is `a`'s already";
+        assert_eq!(message, expected);
     }
 
     #[test]

@@ -1,10 +1,13 @@
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Deserialize;
 use toml::Spanned;
 
+use crate::check::{self, RawBus, RawFiles, RawNet};
+use crate::grants::Socket;
 use crate::table::{Kind, Limits, Readiness, Restart, Service, User};
-use crate::{Capability, Name, group_id};
+use crate::{Capability, Name, SyscallGroup};
 
 /// A parsed manifest, with the places of what is checked across services.
 #[derive(Debug)]
@@ -12,6 +15,7 @@ pub struct Manifest {
     pub(crate) service: Service,
     pub(crate) user_at: Place,
     pub(crate) needs_at: Vec<Place>,
+    pub(crate) bus_own_at: Vec<Place>,
 }
 
 impl Manifest {
@@ -65,7 +69,7 @@ impl fmt::Display for Place {
     }
 }
 
-struct Source<'a> {
+pub(crate) struct Source<'a> {
     file: &'a str,
     text: &'a str,
 }
@@ -81,7 +85,7 @@ impl Source<'_> {
         }
     }
 
-    fn of<T>(&self, value: &Spanned<T>) -> Place {
+    pub(crate) fn of<T>(&self, value: &Spanned<T>) -> Place {
         self.at(value.span().start)
     }
 }
@@ -112,12 +116,31 @@ struct RawManifest {
     watchdog_s: Option<Spanned<u32>>,
     restart: Option<Spanned<Restart>>,
     limits: Option<Spanned<Limits>>,
+    #[serde(default)]
+    config: Vec<Spanned<Name>>,
+    #[serde(default)]
+    syscalls: Vec<Spanned<SyscallGroup>>,
+    #[serde(default)]
+    reasons: BTreeMap<Spanned<String>, Spanned<String>>,
+    #[serde(default)]
+    restart_with: Vec<Spanned<Name>>,
+    fd_store: Option<Spanned<u32>>,
+    #[serde(default)]
+    files: RawFiles,
+    #[serde(default)]
+    net: RawNet,
+    #[serde(default)]
+    sockets: Vec<Spanned<Socket>>,
+    #[serde(default)]
+    bus: RawBus,
 }
 
 const START_TIMEOUT_S: u32 = 30;
 const STOP_TIMEOUT_S: u32 = 5;
 /// Longer waits are a mistake in the manifest: nobody waits an hour for a router.
-const LONGEST_S: u32 = 3600;
+pub(crate) const LONGEST_S: u32 = 3600;
+/// Each costs PID 1 a descriptor for as long as the machine runs.
+const MAX_FD_STORE: u32 = 64;
 
 impl RawManifest {
     fn validate(self, name: &Name, source: &Source<'_>) -> Result<Manifest, ManifestError> {
@@ -153,25 +176,37 @@ impl RawManifest {
                     .error("a device must be a path under /dev/"));
             }
         }
-        for (position, need) in self.needs.iter().enumerate() {
-            let earlier = &self.needs[..position];
-            if earlier
+        check::once("needed", &self.needs, source)?;
+        check::once("asked for", &self.config, source)?;
+        check::once("asked for", &self.syscalls, source)?;
+        check::once("named", &self.restart_with, source)?;
+        for other in &self.restart_with {
+            if !self
+                .needs
                 .iter()
-                .any(|other| other.get_ref() == need.get_ref())
+                .any(|need| need.get_ref() == other.get_ref())
             {
-                let message = format!("`{}` is needed twice", need.get_ref());
-                return Err(source.of(need).error(message));
+                let message = format!("`{}` is not in `needs`", other.get_ref());
+                return Err(source.of(other).error(message));
             }
         }
         let user_at = source.of(&self.user);
         let user = self.user.into_inner();
-        check_user(&user).map_err(|message| user_at.error(message))?;
+        check::user(&user).map_err(|message| user_at.error(message))?;
         if let Some(restart) = &self.restart {
-            check_restart(restart.get_ref()).map_err(|m| source.of(restart).error(m))?;
+            check::restart(restart.get_ref()).map_err(|m| source.of(restart).error(m))?;
         }
         if let Some(limits) = &self.limits {
-            check_limits(limits.get_ref()).map_err(|m| source.of(limits).error(m))?;
+            check::limits(limits.get_ref()).map_err(|m| source.of(limits).error(m))?;
         }
+        if let Some(count) = &self.fd_store
+            && *count.get_ref() > MAX_FD_STORE
+        {
+            let message = format!("`fd_store` is at most {MAX_FD_STORE}");
+            return Err(source.of(count).error(message));
+        }
+        check::sockets(&self.sockets, source)?;
+        let (bus_own_at, bus) = self.bus.validate(source)?;
         let seconds = |value: &Option<Spanned<u32>>, key, least, default| match value {
             None => Ok(default),
             Some(s) if (least..=LONGEST_S).contains(s.get_ref()) => Ok(*s.get_ref()),
@@ -180,9 +215,10 @@ impl RawManifest {
                 Err(source.of(s).error(message))
             }
         };
-        Ok(Manifest {
+        let manifest = Manifest {
             user_at,
             needs_at: self.needs.iter().map(|need| source.of(need)).collect(),
+            bus_own_at,
             service: Service {
                 name: name.clone(),
                 description: self.description.into_inner(),
@@ -210,8 +246,23 @@ impl RawManifest {
                 watchdog_s: seconds(&self.watchdog_s, "watchdog_s", 0, 0)?,
                 restart: self.restart.map(Spanned::into_inner).unwrap_or_default(),
                 limits: self.limits.map(Spanned::into_inner).unwrap_or_default(),
+                config: self.config.into_iter().map(Spanned::into_inner).collect(),
+                syscalls: self.syscalls.into_iter().map(Spanned::into_inner).collect(),
+                reasons: (self.reasons.iter())
+                    .map(|(grant, reason)| (grant.get_ref().clone(), reason.get_ref().clone()))
+                    .collect(),
+                restart_with: (self.restart_with.into_iter())
+                    .map(Spanned::into_inner)
+                    .collect(),
+                fd_store: self.fd_store.map_or(0, Spanned::into_inner),
+                files: self.files.validate(source)?,
+                net: self.net.validate(source)?,
+                sockets: self.sockets.into_iter().map(Spanned::into_inner).collect(),
+                bus,
             },
-        })
+        };
+        check::reasons(&self.reasons, &manifest.service, source)?;
+        Ok(manifest)
     }
 }
 
@@ -221,51 +272,6 @@ fn program(binary: &str) -> Option<String> {
         Some(rest) => rest.split('/').all(plain).then(|| binary.into()),
         None => (plain(binary) && !binary.contains('/')).then(|| format!("/usr/lib/x0/{binary}")),
     }
-}
-
-fn check_user(user: &User) -> Result<(), String> {
-    match (user.name.as_str(), user.id) {
-        ("root", 0) | (_, 200..=299) => {}
-        ("root", _) => return Err("user `root` has the id 0".into()),
-        (_, 0) => return Err("only user `root` has the id 0".into()),
-        (_, id) => return Err(format!("user id {id}: services have ids from 200 to 299")),
-    }
-    match user.groups.iter().find(|group| group_id(group).is_none()) {
-        Some(group) => Err(format!("unknown group `{group}`: the image has `control`")),
-        None => Ok(()),
-    }
-}
-
-fn check_restart(restart: &Restart) -> Result<(), String> {
-    if restart.delay_ms > restart.delay_max_ms {
-        return Err("`delay_ms` is larger than `delay_max_ms`".into());
-    }
-    if restart.delay_max_ms > LONGEST_S * 1000 {
-        return Err(format!("`delay_max_ms` is longer than {LONGEST_S} seconds"));
-    }
-    if !(1..=1000).contains(&restart.burst) {
-        return Err("`burst` must be 1 to 1000".into());
-    }
-    if !(1..=LONGEST_S).contains(&restart.burst_window_s) {
-        return Err(format!("`burst_window_s` must be 1 to {LONGEST_S}"));
-    }
-    if !(1..=LONGEST_S).contains(&restart.healthy_after_s) {
-        return Err(format!("`healthy_after_s` must be 1 to {LONGEST_S}"));
-    }
-    Ok(())
-}
-
-fn check_limits(limits: &Limits) -> Result<(), String> {
-    if limits
-        .cpu_weight
-        .is_some_and(|weight| !(1..=10_000).contains(&weight))
-    {
-        return Err("`cpu_weight` must be 1 to 10000".into());
-    }
-    if limits.memory_max_mb == Some(0) || limits.pids_max == Some(0) {
-        return Err("a limit of 0 would not let the service start".into());
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Capability, Name};
+use crate::grants::{Bus, Files, Net, NetAccess, Ports, Socket};
+use crate::{Capability, Name, SyscallGroup};
 
 /// The largest table that [`Table::load`] accepts.
 pub const MAX_TABLE_BYTES: usize = 1 << 20;
@@ -140,6 +141,66 @@ pub struct Service {
     pub watchdog_s: u32,
     pub restart: Restart,
     pub limits: Limits,
+    /// Sections of the configuration that the store hands to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub config: Vec<Name>,
+    /// Groups of system calls beyond those that every service has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub syscalls: Vec<SyscallGroup>,
+    /// Why it has a grant that its own tests never use, by the grant's name ([`Service::grants`]).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reasons: BTreeMap<String, String>,
+    /// It is restarted when one of these is; all of them are in `needs`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub restart_with: Vec<Name>,
+    /// How many descriptors PID 1 keeps for it (`FDSTORE=1`).
+    #[serde(default)]
+    pub fd_store: u32,
+    #[serde(default)]
+    pub files: Files,
+    #[serde(default)]
+    pub net: Net,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sockets: Vec<Socket>,
+    #[serde(default)]
+    pub bus: Bus,
+}
+
+impl Service {
+    /// All that is granted beyond what every service has, each by the key that `reasons` knows it by:
+    /// `capabilities.net_raw`, `files.read./etc/x`, `net.tcp_bind.9100`.
+    #[must_use]
+    pub fn grants(&self) -> Vec<String> {
+        let mut grants: Vec<String> = Vec::new();
+        grants.extend((self.capabilities.iter()).map(|c| format!("capabilities.{}", c.name())));
+        grants.extend(self.devices.iter().map(|path| format!("devices.{path}")));
+        grants.extend((self.syscalls.iter()).map(|group| format!("syscalls.{}", group.name())));
+        for (key, paths) in [
+            ("read", &self.files.read),
+            ("write", &self.files.write),
+            ("exec", &self.files.exec),
+            ("mount", &self.files.mount),
+        ] {
+            grants.extend(paths.iter().map(|path| format!("files.{key}.{path}")));
+        }
+        match self.net.access {
+            NetAccess::None => {}
+            NetAccess::Unix => grants.push("net.access.unix".into()),
+            NetAccess::Host => grants.push("net.access.host".into()),
+        }
+        for (key, ports) in [
+            ("tcp_bind", &self.net.tcp_bind),
+            ("tcp_connect", &self.net.tcp_connect),
+        ] {
+            match ports {
+                Ports::Any(_) => grants.push(format!("net.{key}.any")),
+                Ports::These(list) => {
+                    grants.extend(list.iter().map(|port| format!("net.{key}.{port}")));
+                }
+            }
+        }
+        grants
+    }
 }
 
 /// How a service runs.
@@ -222,11 +283,20 @@ pub enum Policy {
 pub struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_max_mb: Option<u32>,
+    /// From here on the service is slowed down instead of killed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_high_mb: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pids_max: Option<u32>,
     /// 1 to 10,000; the kernel's default is 100.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cpu_weight: Option<u32>,
+    /// 1 to 10,000; the kernel's default is 100.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub io_weight: Option<u32>,
+    /// Descriptors per process; 1,024 when not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub open_files: Option<u32>,
 }
 
 #[cfg(test)]
