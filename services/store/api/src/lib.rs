@@ -32,12 +32,14 @@
 mod client;
 mod connection;
 mod error;
+mod follow;
 mod types;
 pub mod wire;
 
 pub use client::{BackupError, Client, EventFilter};
 pub use connection::{CallError, ConnectError, Stream};
 pub use error::Refusal;
+pub use follow::{FollowError, follow};
 pub use types::{
     Application, BackupSummary, Change, Configuration, ConfigurationStatus, Editor, Entry, Event,
     Generation, GenerationState, Pending, Problem, Statistics, Verdict,
