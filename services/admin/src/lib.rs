@@ -1,2 +1,24 @@
-//! The appliance on D-Bus: who may do what, and the record of it.
+//! The appliance on D-Bus: `org.x0tta6bl4.Init1`, `Config1` and `Store1`.
+//!
+//! Responsible for: objects, properties and their changes, jobs, named errors; who may do what
+//! (Cedar policies over the caller's user and groups, as the bus vouches for them); the record of
+//! every change.
+//! Not responsible for: doing it (PID 1 and the store do), who may reach the bus and this service
+//! on it (the bus's own policy), holding state of its own.
+//! Talks to: the bus, PID 1 (`init-api`), the store (`store-api`).
 #![forbid(unsafe_code)]
+
+mod backend;
+pub mod caller;
+mod config;
+pub mod dbus;
+mod error;
+mod hub;
+pub mod options;
+pub mod policy;
+mod publish;
+mod serve;
+
+pub use config::Config;
+pub use error::Error;
+pub use serve::{RunError, run};

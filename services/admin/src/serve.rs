@@ -1,0 +1,126 @@
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::Duration;
+
+use runtime::{Chain, notify};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use zbus::Connection;
+use zbus::connection::Builder;
+
+use crate::Config;
+use crate::dbus::NAMES;
+use crate::hub::Hub;
+use crate::policy::{Policy, PolicyError};
+use crate::publish;
+
+/// For connecting, and for every call to the bus itself.
+const BUS_LIMIT: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Why the service ends.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The policies don't work.
+    #[error("cannot decide who may do what")]
+    Policy(#[from] PolicyError),
+    /// The async runtime can't be made.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] io::Error),
+    /// Signals can't be taken.
+    #[error("cannot listen for a request to stop")]
+    Signals(#[source] io::Error),
+}
+
+/// Serves until asked to stop. A bus that goes away is waited for.
+///
+/// # Errors
+/// When the service can't even begin.
+pub fn run(config: &Config) -> Result<(), RunError> {
+    let shutdown = runtime::shutdown().map_err(RunError::Signals)?;
+    let hub = Arc::new(Hub::new(config, Policy::load()?));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(RunError::Runtime)?;
+    runtime.block_on(async {
+        let stop = stopped(shutdown).map_err(RunError::Signals)?;
+        tokio::select! {
+            result = stop => result.map_err(RunError::Signals),
+            () = forever(config, &hub) => Ok(()),
+            () = pet() => Ok(()),
+        }
+    })?;
+    notify::stopping();
+    Ok(())
+}
+
+fn stopped(shutdown: UnixStream) -> io::Result<impl Future<Output = io::Result<()>>> {
+    let stream = tokio::net::UnixStream::from_std(shutdown)?;
+    Ok(async move { stream.readable().await })
+}
+
+async fn pet() {
+    let Some(every) = notify::watchdog_interval() else {
+        return std::future::pending().await;
+    };
+    let mut tick = interval(every);
+    loop {
+        tick.tick().await;
+        notify::watchdog();
+    }
+}
+
+async fn forever(config: &Config, hub: &Arc<Hub>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match connect(config, hub).await {
+            Ok(connection) => {
+                pause = FIRST_PAUSE;
+                notify::status("on the bus");
+                notify::ready();
+                let end = attend(&connection, hub).await;
+                tracing::warn!(why = %end, "lost the bus");
+            }
+            Err(error) => {
+                let why = Chain(&error).to_string();
+                tracing::warn!(bus = config.bus, why, "cannot reach the bus");
+            }
+        }
+        notify::status("no bus: waiting for it");
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+async fn connect(config: &Config, hub: &Arc<Hub>) -> zbus::Result<Connection> {
+    let connecting = Builder::address(config.bus.as_str())
+        .method_timeout(BUS_LIMIT)
+        .build();
+    let connection = timeout(BUS_LIMIT, connecting)
+        .await
+        .map_err(|_| zbus::Error::Failure("the bus does not answer".into()))??;
+    // Objects first: whoever sees the names may call.
+    hub.learn(publish::ask(hub).await);
+    publish::serve(&connection, hub).await?;
+    for name in NAMES {
+        connection.request_name(name).await?;
+    }
+    Ok(connection)
+}
+
+/// Keeps the objects up to date until the bus is gone; says why.
+async fn attend(connection: &Connection, hub: &Arc<Hub>) -> String {
+    let mut tick = interval(publish::EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = connection.closed() => return "it closed the connection".into(),
+            _ = tick.tick() => {}
+        }
+        if let Err(error) = publish::refresh(connection, hub).await {
+            return Chain(&error).to_string();
+        }
+    }
+}
