@@ -1,13 +1,14 @@
-//! Picks KVM only after a guest has run under it: /dev/kvm may exist and yet hang every guest.
+//! Picks KVM only after the firmware has run under it: /dev/kvm may exist and yet hang every guest.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 
+use crate::firmware::Firmware;
 use crate::wait::wait_for;
 
 /// How QEMU runs the guest's instructions.
@@ -49,14 +50,14 @@ pub fn accelerator(cache: &Path) -> Result<Accelerator> {
 
 fn remembered(cache: &Path) -> Result<Accelerator> {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").context("read the boot id")?;
-    let path = cache.join("accelerator");
+    let path = cache.join("accelerator-by-firmware");
     let remembered = fs::read_to_string(&path).unwrap_or_default();
     for accelerator in [Accelerator::Kvm, Accelerator::Tcg] {
         if remembered == format!("{boot}{}", accelerator.name()) {
             return Ok(accelerator);
         }
     }
-    let works = Path::new("/dev/kvm").exists() && kvm_runs_a_guest(Duration::from_secs(3))?;
+    let works = Path::new("/dev/kvm").exists() && kvm_runs_the_firmware(Duration::from_secs(10))?;
     let accelerator = if works {
         Accelerator::Kvm
     } else {
@@ -68,45 +69,36 @@ fn remembered(cache: &Path) -> Result<Accelerator> {
     Ok(accelerator)
 }
 
-/// Runs a boot sector that leaves QEMU through its debug exit.
-fn kvm_runs_a_guest(limit: Duration) -> Result<bool> {
-    const DEBUG_EXIT: u8 = 0xf4;
-    const VALUE: u8 = 0x10;
-    let mut sector = [0; 512];
-    // mov al, VALUE; out DEBUG_EXIT, al; hlt
-    sector[..5].copy_from_slice(&[0xb0, VALUE, 0xe6, DEBUG_EXIT, 0xf4]);
-    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+/// Runs the firmware that enforces Secure Boot until it looks for something to boot. A single boot
+/// sector says too little: there are hosts whose KVM runs that and then stops at the firmware's
+/// first floating-point instruction, or lacks system management mode.
+fn kvm_runs_the_firmware(limit: Duration) -> Result<bool> {
     let folder = tempfile::tempdir().context("make a temporary folder")?;
-    let disk: PathBuf = folder.path().join("sector");
-    fs::write(&disk, sector).context("write the probe's boot sector")?;
+    let firmware = Firmware::guarded(folder.path().join("variables.fd"))?;
+    let serial = folder.path().join("serial");
     let mut qemu = Command::new("qemu-system-x86_64")
-        .args([
-            "-accel",
-            "kvm",
-            "-cpu",
-            "host",
-            "-nodefaults",
-            "-display",
-            "none",
-            "-no-reboot",
-        ])
-        .args([
-            "-device",
-            "isa-debug-exit,iobase=0xf4,iosize=0x04",
-            "-drive",
-        ])
-        .arg(format!("format=raw,file={}", disk.display()))
+        .args(Accelerator::Kvm.arguments())
+        .args(["-machine", "q35,smm=on", "-m", "256M", "-nodefaults"])
+        .args(["-no-user-config", "-display", "none", "-no-reboot"])
+        .args(firmware.arguments())
+        .arg("-serial")
+        .arg(format!("file:{}", serial.display()))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .context("start qemu-system-x86_64: is it installed? (ci/setup)")?;
-    let ended = wait_for("the probe", limit, || Ok(qemu.try_wait()?));
+    let works = wait_for("the firmware's boot manager", limit, || {
+        let text = fs::read(&serial).unwrap_or_default();
+        if text.windows(6).any(|window| window == b"BdsDxe") {
+            return Ok(Some(true));
+        }
+        Ok(qemu.try_wait()?.map(|_| false))
+    });
     // It may have ended already.
     let _ = qemu.kill();
     let _ = qemu.wait();
-    // isa-debug-exit ends QEMU with (value << 1) | 1.
-    Ok(ended.is_ok_and(|status| status.code() == Some(i32::from(VALUE) << 1 | 1)))
+    Ok(works.unwrap_or(false))
 }
 
 #[cfg(test)]
@@ -117,7 +109,7 @@ mod tests {
     fn the_verdict_is_asked_for_once_per_boot_of_the_host() {
         let cache = tempfile::tempdir().unwrap();
         let first = remembered(cache.path()).unwrap();
-        let kept = fs::read_to_string(cache.path().join("accelerator")).unwrap();
+        let kept = fs::read_to_string(cache.path().join("accelerator-by-firmware")).unwrap();
         assert!(kept.ends_with(first.name()));
         assert_eq!(remembered(cache.path()).unwrap(), first);
     }

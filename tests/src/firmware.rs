@@ -34,6 +34,16 @@ impl Firmware {
         })
     }
 
+    /// Ready to enforce Secure Boot, but trusts no key yet and so starts everything.
+    pub(crate) fn guarded(variables: PathBuf) -> Result<Self> {
+        let plain = Self::plain(variables)?;
+        Ok(Self {
+            code: Path::new(FOLDER).join("OVMF_CODE_4M.secboot.fd"),
+            secure_boot: true,
+            ..plain
+        })
+    }
+
     /// Enforces Secure Boot and trusts `keys` alone; variables are kept in `variables`.
     pub fn enforcing(variables: PathBuf, keys: &Keys) -> Result<Self> {
         if !variables.exists() {
