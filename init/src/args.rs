@@ -19,9 +19,37 @@ Usage: init
   --cgroup DIR     a cgroup v2 folder to put the services in (default: none)
 ";
 
+/// Goes on with the record behind this descriptor.
+pub(crate) const STATE: &str = "--state";
+/// Why the program that wrote it crashed.
+pub(crate) const CRASHED: &str = "--crashed";
+/// Says whether it could go on with the record behind this descriptor.
+pub(crate) const CHECK_STATE: &str = "--check-state";
+/// What it says then.
+pub(crate) const STATE_IS_FINE: &str = "init: this program can go on with it";
+
+/// What PID 1 tells the program that comes after it, and nobody else says.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct Handed {
+    pub(crate) state: Option<i32>,
+    pub(crate) crashed: Option<String>,
+}
+
+/// Takes those arguments out of `arguments`. They are its last ones.
+pub(crate) fn take_handed(arguments: &mut Vec<String>) -> Handed {
+    let mut take = |name: &str| {
+        let place = arguments.len().checked_sub(2)?;
+        (arguments[place] == name).then(|| arguments.split_off(place).pop())?
+    };
+    let crashed = take(CRASHED);
+    let state = take(STATE).and_then(|fd| fd.parse().ok());
+    Handed { state, crashed }
+}
+
 /// What to do.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) enum Mode {
+    CheckState(i32),
     Contained(Folders),
     Help,
     Machine,
@@ -64,6 +92,12 @@ pub(crate) fn parse(
     let (mut services, mut run_dir, mut data_dir, mut cgroup) = (None, None, None, None);
     while let Some(argument) = arguments.next() {
         let place = match argument.as_str() {
+            CHECK_STATE => {
+                let fd = arguments.next().and_then(|fd| fd.parse().ok());
+                return fd
+                    .map(Mode::CheckState)
+                    .ok_or(ArgsError::Incomplete(argument));
+            }
             "--help" => return Ok(Mode::Help),
             "--version" => return Ok(Mode::Version),
             "--services" => &mut services,
@@ -101,6 +135,25 @@ mod tests {
     fn the_kernels_leftovers_do_not_matter() {
         assert_eq!(of(&[], 1), Ok(Mode::Machine));
         assert_eq!(of(&["splash", "--"], 1), Ok(Mode::Machine));
+    }
+
+    #[test]
+    fn what_was_handed_over_stands_last() {
+        let mut arguments = ["splash", "--state", "7", "--crashed", "signal 11"]
+            .map(str::to_owned)
+            .to_vec();
+        let handed = take_handed(&mut arguments);
+        assert_eq!(
+            (handed.state, handed.crashed.as_deref()),
+            (Some(7), Some("signal 11"))
+        );
+        assert_eq!(arguments, ["splash"]);
+        let nothing = Handed {
+            state: None,
+            crashed: None,
+        };
+        assert_eq!(take_handed(&mut arguments), nothing);
+        assert_eq!(take_handed(&mut vec![]), nothing);
     }
 
     #[test]

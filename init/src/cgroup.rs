@@ -86,6 +86,11 @@ pub(crate) struct Cgroup {
 }
 
 impl Cgroup {
+    /// One that an earlier PID 1 opened.
+    pub(crate) fn adopt(folder: OwnedFd, events: OwnedFd) -> Self {
+        Self { folder, events }
+    }
+
     pub(crate) fn folder(&self) -> BorrowedFd<'_> {
         self.folder.as_fd()
     }

@@ -1,10 +1,11 @@
 //! The control socket: few callers, short messages, and nobody is waited for. A caller that does not
 //! read its replies is dropped; one that opens too many connections blocks only itself.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use api::wire::{MAX_REQUEST_BYTES, Reply, encode};
+use manifest::Name;
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
 use rustix::net::{
@@ -15,6 +16,7 @@ use rustix::net::{
 use serde::Serialize;
 
 use crate::event::ServiceId;
+use crate::state::{SavedClient, SavedFollow, to_bytes, to_text};
 
 /// Connections at a time, for all callers.
 pub(crate) const MAX_CLIENTS: usize = 32;
@@ -38,6 +40,8 @@ pub(crate) struct Client {
     input: Vec<u8>,
     output: Vec<u8>,
     follows: Option<Follow>,
+    /// It is answered by the next program.
+    pub(crate) awaits_reexec: bool,
 }
 
 /// What a client follows, and the number of the line or event that it gets next.
@@ -71,8 +75,58 @@ impl Control {
         }
         rustix::fs::chmod(path, Mode::from_raw_mode(0o660))?;
         listen(&listener, 16)?;
+        Ok(Self::adopt(listener))
+    }
+
+    /// One that an earlier PID 1 bound.
+    pub(crate) fn adopt(listener: OwnedFd) -> Self {
         let clients = std::iter::repeat_with(|| None).take(MAX_CLIENTS).collect();
-        Ok(Self { listener, clients })
+        Self { listener, clients }
+    }
+
+    /// Every connection, with the name of the log that it follows.
+    pub(crate) fn save(&self, name: impl Fn(ServiceId) -> Name) -> Vec<SavedClient> {
+        let save = |client: &Client| SavedClient {
+            fd: client.stream.as_raw_fd(),
+            user: client.user,
+            input: to_text(&client.input),
+            output: to_text(&client.output),
+            awaits_reexec: client.awaits_reexec,
+            follows: client.follows.map(|follow| SavedFollow {
+                log: match follow.what {
+                    Followed::Events => None,
+                    Followed::Log(id) => Some(name(id)),
+                },
+                next: follow.next,
+            }),
+        };
+        self.clients.iter().flatten().map(save).collect()
+    }
+
+    pub(crate) fn restore(&mut self, stream: OwnedFd, saved: SavedClient, what: Option<Followed>) {
+        let next = saved.follows.map_or(0, |follow| follow.next);
+        let mut input = to_bytes(&saved.input);
+        input.truncate(MAX_REQUEST_BYTES);
+        if let Some(place) = self.clients.iter_mut().find(|place| place.is_none()) {
+            *place = Some(Client {
+                stream,
+                user: saved.user,
+                input,
+                output: to_bytes(&saved.output),
+                follows: what.map(|what| Follow { what, next }),
+                awaits_reexec: saved.awaits_reexec,
+            });
+        }
+    }
+
+    /// Every connection, by its place.
+    pub(crate) fn connected(&self) -> Vec<usize> {
+        self.places(|_| true)
+    }
+
+    /// The connections that called `Reexec`.
+    pub(crate) fn awaiting_reexec(&self) -> Vec<usize> {
+        self.places(|client| client.awaits_reexec)
     }
 
     pub(crate) fn listener(&self) -> BorrowedFd<'_> {
@@ -101,6 +155,7 @@ impl Control {
             input: Vec::new(),
             output: Vec::new(),
             follows: None,
+            awaits_reexec: false,
         });
         Some(Some(place))
     }
@@ -148,7 +203,9 @@ impl Client {
     /// Whether a message waits for its turn. One message of each caller is answered per turn, so
     /// that a flood of calls delays its maker and nobody else.
     pub(crate) fn pending(&self) -> bool {
-        !self.blocked() && (self.input.contains(&0) || self.input.len() >= MAX_REQUEST_BYTES)
+        !self.blocked()
+            && !self.awaits_reexec
+            && (self.input.contains(&0) || self.input.len() >= MAX_REQUEST_BYTES)
     }
 
     pub(crate) fn follows(&mut self) -> &mut Option<Follow> {

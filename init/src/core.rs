@@ -4,6 +4,7 @@
 
 mod blame;
 mod health;
+pub(crate) mod saved;
 mod shutdown;
 #[cfg(test)]
 mod tests;
@@ -52,6 +53,7 @@ impl Core {
     pub fn handle(&mut self, now: Moment, event: Event) -> Vec<Action> {
         match event {
             Event::Boot => self.boot(now),
+            Event::Adopted { id, pid, ready } => self.unit(id, |unit| unit.adopt(now, pid, ready)),
             Event::Committed(result) => self.gate.committed(now, result, &mut self.actions),
             Event::Executed(id) => self.executed(now, id),
             Event::Exited(id, exit) => self.exited(now, id, &exit),
@@ -122,7 +124,7 @@ impl Core {
     }
 
     fn boot(&mut self, now: Moment) {
-        for unit in &mut self.units {
+        for unit in self.units.iter_mut().filter(|unit| !unit.alive()) {
             unit.enter(now, State::Waiting);
         }
     }

@@ -177,7 +177,7 @@ fn keep_clock_sane(floor_s: Option<i64>) -> io::Result<()> {
 }
 
 impl Facts {
-    fn read() -> Self {
+    pub(crate) fn read() -> Self {
         let release = std::fs::read_to_string("/usr/lib/os-release").unwrap_or_default();
         let command_line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
         Self::parse(&release, &command_line)

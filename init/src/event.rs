@@ -30,6 +30,12 @@ pub struct ServiceId(pub usize);
 /// Something that happened.
 #[derive(Clone, Debug)]
 pub enum Event {
+    /// A process of the service runs that an earlier PID 1 made; whether it counts as ready.
+    Adopted {
+        id: ServiceId,
+        pid: u32,
+        ready: bool,
+    },
     /// The machine is set up: start the services.
     Boot,
     /// BOOTSTATE says that this boot is good, or could not be written.
@@ -63,10 +69,12 @@ pub enum Notification {
 }
 
 /// How a process ended.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Exit {
     Code(i32),
     Signal(i32),
+    /// Nobody saw it end: PID 1 had crashed.
+    Unseen,
     /// It never reached its program.
     Setup(String),
 }
@@ -87,6 +95,7 @@ impl fmt::Display for Exit {
                 Some(name) => write!(f, "killed by {name}"),
                 None => write!(f, "killed by signal {signal}"),
             },
+            Self::Unseen => write!(f, "ended while PID 1 was away"),
             Self::Setup(reason) => write!(f, "could not start: {reason}"),
         }
     }

@@ -14,7 +14,7 @@ const CAPACITY: usize = 256;
 const REASON_BYTES: usize = 240;
 
 /// The notes.
-#[derive(Debug, Default, Deserialize, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Events {
     ring: VecDeque<Event>,
     next: u64,

@@ -18,6 +18,10 @@ use crate::event::Notification;
 const MESSAGE_BYTES: usize = 4096;
 /// What is kept of a `STATUS=` text.
 const STATUS_CHARS: usize = 200;
+/// Descriptors in one message; with more it is dropped.
+const MESSAGE_FDS: usize = 32;
+/// The longest name of a descriptor (sd_notify(3)).
+const NAME_BYTES: usize = 255;
 
 /// The bound socket.
 #[derive(Debug)]
@@ -31,7 +35,35 @@ pub(crate) struct NotifySocket {
 pub(crate) struct Message {
     /// The sender as the kernel vouches for it; 0 when it is of another PID namespace.
     pub(crate) pid: u32,
-    pub(crate) notifications: Vec<Notification>,
+    pub(crate) said: Said,
+    /// What came along.
+    pub(crate) fds: Vec<OwnedFd>,
+}
+
+/// The words of one datagram.
+#[derive(Debug, Eq, PartialEq)]
+pub struct Said {
+    /// In their order.
+    pub notifications: Vec<Notification>,
+    /// What is to be done with descriptors.
+    pub store: Option<Store>,
+}
+
+/// An order about descriptors (`FDSTORE=1`, `FDSTOREREMOVE=1`).
+#[derive(Debug, Eq, PartialEq)]
+pub enum Store {
+    /// Keep those that came along. `watched`: until their other end hangs up.
+    Keep {
+        /// What the next process knows them by.
+        name: String,
+        /// Unless `FDPOLL=0`.
+        watched: bool,
+    },
+    /// Drop those of this name.
+    Remove {
+        /// The name.
+        name: String,
+    },
 }
 
 impl NotifySocket {
@@ -47,6 +79,12 @@ impl NotifySocket {
         Ok(Self { socket, path })
     }
 
+    /// One that an earlier PID 1 bound.
+    pub(crate) fn adopt(socket: OwnedFd, path: &Path) -> Self {
+        let path = path.into();
+        Self { socket, path }
+    }
+
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -55,7 +93,7 @@ impl NotifySocket {
     pub(crate) fn next(&self) -> Option<Result<Message, ()>> {
         let mut bytes = [0; MESSAGE_BYTES];
         let mut space =
-            [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(8), ScmCredentials(1))];
+            [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MESSAGE_FDS), ScmCredentials(1))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
         let mut slices = [IoSliceMut::new(&mut bytes)];
@@ -65,17 +103,22 @@ impl NotifySocket {
             Err(_) => return Some(Err(())),
         };
         let mut pid = 0;
+        let mut fds = Vec::new();
         for message in ancillary.drain() {
-            // Descriptors that were sent along are closed by being dropped.
-            if let RecvAncillaryMessage::ScmCredentials(sender) = message {
-                pid = sender.pid.as_raw_pid().unsigned_abs();
+            match message {
+                RecvAncillaryMessage::ScmCredentials(sender) => {
+                    pid = sender.pid.as_raw_pid().unsigned_abs();
+                }
+                RecvAncillaryMessage::ScmRights(rights) => fds.extend(rights),
+                _ => {}
             }
         }
-        if received.flags.contains(ReturnFlags::TRUNC) {
+        let cut = ReturnFlags::TRUNC | ReturnFlags::CTRUNC;
+        if received.flags.intersects(cut) {
             return Some(Err(()));
         }
-        let notifications = parse(&bytes[..received.bytes]);
-        Some(Ok(Message { pid, notifications }))
+        let said = parse(&bytes[..received.bytes]);
+        Some(Ok(Message { pid, said, fds }))
     }
 }
 
@@ -87,7 +130,7 @@ impl AsFd for NotifySocket {
 
 /// What a message says, as far as PID 1 knows the words.
 #[must_use]
-pub fn parse(message: &[u8]) -> Vec<Notification> {
+pub fn parse(message: &[u8]) -> Said {
     let line = |line: &[u8]| match line {
         b"READY=1" => Some(Notification::Ready),
         b"WATCHDOG=1" => Some(Notification::Watchdog),
@@ -99,10 +142,36 @@ pub fn parse(message: &[u8]) -> Vec<Notification> {
             Some(Notification::Status(text))
         }
     };
-    message
-        .split(|byte| *byte == b'\n')
-        .filter_map(line)
-        .collect()
+    let lines = message.split(|byte| *byte == b'\n');
+    Said {
+        notifications: lines.filter_map(line).collect(),
+        store: store(message),
+    }
+}
+
+fn store(message: &[u8]) -> Option<Store> {
+    let says = |words: &[u8]| {
+        message
+            .split(|byte| *byte == b'\n')
+            .any(|line| line == words)
+    };
+    let mut lines = message.split(|byte| *byte == b'\n');
+    let name = lines.find_map(|line| line.strip_prefix(b"FDNAME="));
+    // They are joined by colons when they are passed on.
+    let fits = |name: &&[u8]| {
+        let fine = |byte: &u8| (b' '..=b'~').contains(byte) && *byte != b':';
+        !name.is_empty() && name.len() <= NAME_BYTES && name.iter().all(fine)
+    };
+    let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+    match name {
+        Some(name) if !fits(&name) => None,
+        Some(name) if says(b"FDSTOREREMOVE=1") => Some(Store::Remove { name: text(name) }),
+        name if says(b"FDSTORE=1") => Some(Store::Keep {
+            name: name.map_or_else(|| "stored".into(), text),
+            watched: !says(b"FDPOLL=0"),
+        }),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -112,20 +181,49 @@ mod tests {
 
     #[test]
     fn messages_may_have_several_lines() {
-        let parsed = parse(b"READY=1\nSTATUS=serving \x1b[1m3 links\nMAINPID=1\nWATCHDOG=1\n");
+        let Said {
+            notifications,
+            store,
+        } = parse(b"READY=1\nSTATUS=serving \x1b[1m3 links\nMAINPID=1\nWATCHDOG=1\n");
         let status = Notification::Status("serving  [1m3 links".into());
         assert_eq!(
-            parsed,
+            notifications,
             [Notification::Ready, status, Notification::Watchdog]
         );
-        assert!(parse(b"READY=0\nREADY\n\n=\n").is_empty());
+        assert_eq!(store, None);
+        assert!(parse(b"READY=0\nREADY\n\n=\n").notifications.is_empty());
+    }
+
+    #[test]
+    fn descriptors_are_kept_and_dropped_by_name() {
+        let keep = |name: &str, watched| {
+            let name = name.into();
+            Some(Store::Keep { name, watched })
+        };
+        assert_eq!(parse(b"FDSTORE=1").store, keep("stored", true));
+        assert_eq!(
+            parse(b"FDNAME=a b\nFDSTORE=1\nFDPOLL=0").store,
+            keep("a b", false)
+        );
+        let remove = Store::Remove { name: "a".into() };
+        assert_eq!(parse(b"FDSTOREREMOVE=1\nFDNAME=a\n").store, Some(remove));
+        for nothing in [
+            b"FDSTOREREMOVE=1".as_slice(),
+            b"FDSTORE=1\nFDNAME=",
+            b"FDSTORE=1\nFDNAME=a:b",
+            b"FDSTORE=1\nFDNAME=\xff",
+            b"FDSTORE=0\nFDNAME=a",
+            &[b"FDSTORE=1\nFDNAME=".as_slice(), &[b'x'; 256]].concat(),
+        ] {
+            assert_eq!(parse(nothing).store, None, "{nothing:?}");
+        }
     }
 
     #[test]
     fn status_texts_are_bounded() {
         let long = [b"STATUS=".as_slice(), &vec![b'x'; 4000]].concat();
         let status = Notification::Status("x".repeat(STATUS_CHARS));
-        assert_eq!(parse(&long), [status]);
+        assert_eq!(parse(&long).notifications, [status]);
     }
 
     proptest! {

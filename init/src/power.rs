@@ -26,6 +26,13 @@ pub(crate) fn end_machine(power: Power) -> ! {
     sys::exit(1)
 }
 
+/// Before userspace starts anew: what stays of DATA is for whoever mounts it next.
+pub(crate) fn release_data(machine: bool) {
+    if machine {
+        settle_disk();
+    }
+}
+
 fn kill_all() {
     // SIGKILL to group -1: every process but this one.
     let everyone = Pid::from_raw(1).expect("1 is not 0");

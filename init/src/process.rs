@@ -1,9 +1,10 @@
 //! The processes of services: making them, reading what they write, noticing their end.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use manifest::Name;
 use rustix::event::epoll;
-use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
@@ -15,14 +16,19 @@ use api::wire::LogsReply;
 
 use crate::control::{Followed, Outcome};
 use crate::event::{Event, Exit, Level, Moment, ServiceId};
+use crate::keep::{self, Kept, Named};
 use crate::log::Log;
+use crate::resources;
+use crate::resume::Inherited;
 use crate::shell::{Shell, Token, now, watch};
 use crate::spawn::{self, read_report};
+use crate::state::{SavedFd, SavedProcess};
 
 /// What PID 1 holds for one service.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) log: Log,
+    pub(crate) kept: Kept,
     /// Read and write end of its output. Both stay open, so that no restart loses a line.
     output: Option<(OwnedFd, OwnedFd)>,
     cgroup: Option<Cgroup>,
@@ -31,6 +37,8 @@ pub(crate) struct Process {
     setup_error: Option<String>,
     /// Its main process ended, others are being killed.
     ending: Option<Ending>,
+    /// As many have been noted.
+    oom_kills: u64,
 }
 
 #[derive(Debug)]
@@ -51,8 +59,94 @@ pub(crate) fn pid(number: u32) -> Option<Pid> {
 }
 
 impl Process {
+    pub(crate) fn new(log: Log) -> Self {
+        Self {
+            log,
+            kept: Kept::default(),
+            output: None,
+            cgroup: None,
+            main: None,
+            report: None,
+            setup_error: None,
+            ending: None,
+            oom_kills: 0,
+        }
+    }
+
     pub(crate) fn deadline(&self) -> Option<Moment> {
         self.ending.as_ref().map(|ending| ending.deadline)
+    }
+
+    pub(crate) fn resources(&self) -> Option<api::Resources> {
+        let group = self.cgroup.as_ref()?;
+        Some(resources::read(group.folder()))
+    }
+
+    pub(crate) fn save(&self, name: Name) -> SavedProcess {
+        let raw = |fd: &OwnedFd| fd.as_raw_fd();
+        let named = |named: &Named| SavedFd {
+            name: named.name.clone(),
+            fd: raw(&named.fd),
+            watched: named.watched,
+        };
+        let group = |group: &Cgroup| (group.folder().as_raw_fd(), group.events().as_raw_fd());
+        SavedProcess {
+            name,
+            log: self.log.place(),
+            main: self.main(),
+            output: (self.output.as_ref()).map(|(read, write)| (raw(read), raw(write))),
+            cgroup: self.cgroup.as_ref().map(group),
+            report: self.report.as_ref().map(raw),
+            setup_error: self.setup_error.clone(),
+            ending: (self.ending.as_ref()).map(|ending| (ending.exit.clone(), ending.deadline)),
+            oom_kills: self.oom_kills,
+            sockets: self.kept.sockets.iter().map(named).collect(),
+            stored: self.kept.stored.iter().map(named).collect(),
+        }
+    }
+
+    pub(crate) fn restore(saved: SavedProcess, log: Log, inherited: &mut Inherited) -> Self {
+        let mut two = |(one, other)| inherited.take(one).zip(inherited.take(other));
+        let output = saved.output.and_then(&mut two);
+        let cgroup = saved.cgroup.and_then(&mut two);
+        let mut named = |saved: Vec<SavedFd>| -> Vec<Named> {
+            let adopt = |SavedFd { name, fd, watched }| {
+                let fd = inherited.take(fd)?;
+                Some(Named { name, fd, watched })
+            };
+            saved.into_iter().filter_map(adopt).collect()
+        };
+        let kept = Kept {
+            sockets: named(saved.sockets),
+            stored: named(saved.stored),
+        };
+        Self {
+            log,
+            kept,
+            output,
+            cgroup: cgroup.map(|(folder, events)| Cgroup::adopt(folder, events)),
+            main: saved.main.and_then(pid),
+            report: saved.report.and_then(|fd| inherited.take(fd)),
+            setup_error: saved.setup_error,
+            ending: saved
+                .ending
+                .map(|(exit, deadline)| Ending { exit, deadline }),
+            oom_kills: saved.oom_kills,
+        }
+    }
+
+    pub(crate) fn main(&self) -> Option<u32> {
+        self.main.map(|main| main.as_raw_pid().unsigned_abs())
+    }
+
+    /// Whether nothing of it runs, as far as PID 1 knows.
+    pub(crate) fn idle(&self) -> bool {
+        self.main.is_none() && self.ending.is_none()
+    }
+
+    pub(crate) fn forget_main(&mut self) {
+        self.main = None;
+        self.report = None;
     }
 
     /// Reads what the service wrote, up to a limit.
@@ -102,10 +196,20 @@ impl Shell {
             let cgroup = cgroups.service(service.name.as_str(), &service.limits);
             process.cgroup = Some(cgroup.map_err(|e| format!("its cgroup: {e}"))?);
         }
+        process.kept.listen(service, self.surroundings.privileged)?;
+        let passed = keep::borrowed(&process.kept);
+        let names = keep::environment(&process.kept);
         let (_, output) = process.output.as_ref().expect("made above");
         let cgroup = process.cgroup.as_ref().map(Cgroup::folder);
-        let launched = spawn::launch(&self.surroundings, service, output.as_fd(), cgroup)
-            .map_err(|e| format!("clone: {e}"))?;
+        let launched = spawn::launch(
+            &self.surroundings,
+            service,
+            output.as_fd(),
+            cgroup,
+            &passed,
+            names,
+        )
+        .map_err(|e| format!("clone: {e}"))?;
         watch(&self.epoll, &launched.report, Token::Report(id.0));
         process.main = pid(launched.pid);
         process.report = Some(launched.report);
@@ -113,6 +217,62 @@ impl Shell {
         self.by_pid.insert(launched.pid, id);
         self.events.push_back(Event::Spawned(id, launched.pid));
         Ok(())
+    }
+
+    pub(crate) fn save_processes(&self) -> Vec<SavedProcess> {
+        let units = self.core.units().iter();
+        let both = units.zip(&self.processes);
+        both.map(|(unit, process)| process.save(unit.service.name.clone()))
+            .collect()
+    }
+
+    /// After a re-execution: the epoll set is a new one.
+    pub(crate) fn watch_processes(&mut self) {
+        for position in 0..self.processes.len() {
+            let process = &self.processes[position];
+            if let Some((read, _)) = &process.output {
+                watch(&self.epoll, read, Token::Output(position));
+            }
+            if let Some(report) = &process.report {
+                watch(&self.epoll, report, Token::Report(position));
+            }
+            if let (Some(cgroup), Some(_)) = (&process.cgroup, &process.ending) {
+                let token = Token::Emptied(position).pack();
+                epoll::add(&self.epoll, cgroup.events(), token, epoll::EventFlags::PRI).ok();
+            }
+            for named in process.kept.stored.iter().filter(|named| named.watched) {
+                let token = Token::Kept(position).pack();
+                epoll::add(&self.epoll, &named.fd, token, epoll::EventFlags::empty()).ok();
+            }
+            if let Some(main) = process.main() {
+                self.by_pid.insert(main, ServiceId(position));
+            }
+        }
+    }
+
+    /// A process that an earlier PID 1 made.
+    pub(crate) fn take_over(
+        &mut self,
+        id: ServiceId,
+        number: u32,
+        output: Option<(OwnedFd, OwnedFd)>,
+    ) {
+        let service = &self.core.units()[id.0].service;
+        let process = &mut self.processes[id.0];
+        process.main = pid(number);
+        self.by_pid.insert(number, id);
+        if let (Some(cgroups), None) = (&self.place.cgroups, &process.cgroup) {
+            process.cgroup = cgroups.service(service.name.as_str(), &service.limits).ok();
+        }
+        if process.output.is_none()
+            && let Some((read, write)) = output
+        {
+            // Its other users expect it to block.
+            let flags = fcntl_getfl(&write).unwrap_or(OFlags::empty());
+            fcntl_setfl(&write, flags - OFlags::NONBLOCK).ok();
+            watch(&self.epoll, &read, Token::Output(id.0));
+            process.output = Some((read, write));
+        }
     }
 
     pub(crate) fn terminate(&mut self, id: ServiceId) {
@@ -142,7 +302,10 @@ impl Shell {
             if let Some(id) = self.by_pid.remove(&number) {
                 self.main_exited(id, dead, status);
             } else {
-                self.stranger_exited(number);
+                let known = self.probe_ended(number);
+                if !known {
+                    self.stranger_exited(number);
+                }
             }
         }
     }
@@ -154,11 +317,21 @@ impl Shell {
         process.main = None;
         process.report = None;
         process.read_output(now, LAST_WORDS_BYTES);
+        let resources = process
+            .cgroup
+            .as_ref()
+            .map(|group| resources::read(group.folder()));
+        let killed = resources.map_or(0, |resources| resources.oom_kills);
+        let more = killed.saturating_sub(std::mem::replace(&mut process.oom_kills, killed));
         let exit = match (process.setup_error.take(), status.terminating_signal()) {
             (Some(error), _) => Exit::Setup(error),
             (None, Some(signal)) => Exit::Signal(signal),
             (None, None) => Exit::Code(status.exit_status().unwrap_or(-1)),
         };
+        if more > 0 {
+            self.note("oom", Some(id), "out of memory: the kernel killed it");
+        }
+        let process = &mut self.processes[id.0];
         let rest = match &process.cgroup {
             Some(cgroup) => cgroup.populated() && cgroup.kill().is_ok(),
             None => {

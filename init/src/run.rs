@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 
 use manifest::Table;
 
-use crate::args::{self, ArgsError, Folders, HELP, Mode};
+use crate::args::{self, ArgsError, Folders, HELP, Handed, Mode};
 use crate::cgroup::Cgroups;
 use crate::early::{self, Facts};
 use crate::event::{Level, Moment};
 use crate::shell::{Place, SetUpError, Shell, now};
 use crate::tell::Teller;
-use crate::{crash, devices};
+use crate::{crash, devices, reexec, resume, sys};
 
 const TABLE: &str = "/usr/share/x0/services.json";
+/// Where the kernel finds PID 1, and PID 1 its successor.
+const INIT: &str = "/init";
 const RUN_DIR: &str = "/run/x0";
 const DATA_DIR: &str = "/data";
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
@@ -24,13 +26,22 @@ const CGROUP_ROOT: &str = "/sys/fs/cgroup";
 /// When it cannot begin.
 pub fn run(arguments: impl IntoIterator<Item = String>) -> Result<(), RunError> {
     let started = now();
-    match args::parse(arguments, std::process::id())? {
-        Mode::Contained(folders) => contained(started, folders),
+    let mut arguments: Vec<String> = arguments.into_iter().collect();
+    let handed = args::take_handed(&mut arguments);
+    match args::parse(arguments.clone(), std::process::id())? {
+        Mode::CheckState(fd) => {
+            match reexec::check(fd) {
+                Ok(()) => println!("{}", args::STATE_IS_FINE),
+                Err(error) => println!("{error}"),
+            }
+            Ok(())
+        }
+        Mode::Contained(folders) => contained(started, folders, arguments, handed),
         Mode::Help => {
             print!("{HELP}");
             Ok(())
         }
-        Mode::Machine => machine(started),
+        Mode::Machine => machine(started, handed),
         Mode::Version => {
             println!("{}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -58,12 +69,17 @@ pub enum RunError {
     },
 }
 
-fn machine(started: Moment) -> Result<(), RunError> {
-    let (facts, problems) = early::set_up();
+fn machine(started: Moment, handed: Handed) -> Result<(), RunError> {
+    let (facts, problems) = match handed.state {
+        None => early::set_up(),
+        Some(_) => (Facts::read(), Vec::new()),
+    };
     crash::install();
     let mut teller = Teller::machine();
-    let hello = format!("x0tta6bl4 OS {} ({})", facts.version, facts.build);
-    teller.tell(Level::Info, &hello);
+    if handed.state.is_none() {
+        let hello = format!("x0tta6bl4 OS {} ({})", facts.version, facts.build);
+        teller.tell(Level::Info, &hello);
+    }
     for problem in &problems {
         teller.tell(Level::Error, problem);
     }
@@ -86,13 +102,18 @@ fn machine(started: Moment) -> Result<(), RunError> {
         facts,
         started,
         machine: true,
+        program: INIT.into(),
+        arguments: Vec::new(),
     };
-    let shell = Shell::new(load(Path::new(TABLE))?, place, teller)?;
-    supervise(shell);
-    Ok(())
+    supervise(load(Path::new(TABLE))?, place, teller, handed)
 }
 
-fn contained(started: Moment, folders: Folders) -> Result<(), RunError> {
+fn contained(
+    started: Moment,
+    folders: Folders,
+    arguments: Vec<String>,
+    handed: Handed,
+) -> Result<(), RunError> {
     let table = load(&folders.services)?;
     make_folder(&folders.run_dir)?;
     make_folder(&folders.data_dir)?;
@@ -116,14 +137,28 @@ fn contained(started: Moment, folders: Folders) -> Result<(), RunError> {
         facts: Facts::of_this_build(),
         started,
         machine: false,
+        program: std::env::args_os().next().unwrap_or_default().into(),
+        arguments,
     };
-    supervise(Shell::new(table, place, Teller::contained())?);
-    Ok(())
+    supervise(table, place, Teller::contained(), handed)
 }
 
-fn supervise(mut shell: Shell) {
+fn supervise(table: Table, place: Place, teller: Teller, handed: Handed) -> Result<(), RunError> {
+    let mut shell = match handed.state.map(resume::load) {
+        None => Shell::new(table, place, teller)?,
+        Some(Ok(loaded)) => Shell::resume(table, place, teller, loaded, handed.crashed.as_deref())?,
+        Some(Err(error)) => {
+            let mut shell = Shell::new(table, place, teller)?;
+            shell.adopt_survivors(&error);
+            shell
+        }
+    };
+    if handed.state.is_some() {
+        sys::close_inherited();
+    }
     let power = shell.run();
     shell.finish(power);
+    Ok(())
 }
 
 fn load(path: &Path) -> Result<Table, RunError> {

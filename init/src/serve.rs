@@ -9,6 +9,7 @@ use serde_json::{Map, json};
 use crate::control::{Follow, Followed, Outcome};
 use crate::core::Unit;
 use crate::event::{Event, Moment, ServiceId};
+use crate::process::Process;
 use crate::request::{Method, Refusal, Request, Unusable, VARLINK, read, too_long};
 use crate::shell::{Shell, Token, now};
 
@@ -107,8 +108,15 @@ impl Shell {
                 self.step(Event::Power(power));
                 reply(Map::new())
             }
+            Method::Reexec if self.core.going_down() => {
+                Refusal::own("ShuttingDown", json!({})).encode()
+            }
             Method::Reexec => {
-                Refusal::general("MethodNotImplemented", json!({ "method": "Reexec" })).encode()
+                self.request_reexec();
+                if let Some(client) = self.control.client(place) {
+                    client.awaits_reexec = !request.oneway;
+                }
+                return Outcome::Keep;
             }
             Method::Restart(service) => self.command(&service, Event::Restart),
             Method::Start(service) => self.command(&service, Event::Start),
@@ -229,22 +237,23 @@ impl Shell {
             health: self.core.health(),
             uptime_ms: now.0,
             userspace_ready_ms: self.core.userspace_ready_ms(),
-            notify_rejected: self.notify_rejected,
-            reexecs: 0,
-            last_reexec_us: None,
-            crash: None,
-            soft_reboots: 0,
+            notify_rejected: self.counters.notify_rejected,
+            reexecs: self.counters.reexecs,
+            last_reexec_us: self.counters.last_reexec_us,
+            crash: self.counters.crash.clone(),
+            soft_reboots: self.counters.soft_reboots,
             services: self
                 .core
                 .units()
                 .iter()
-                .map(|unit| describe(unit, now))
+                .zip(&self.processes)
+                .map(|(unit, process)| describe(unit, process, now))
                 .collect(),
         }
     }
 }
 
-fn describe(unit: &Unit, now: Moment) -> ServiceStatus {
+fn describe(unit: &Unit, process: &Process, now: Moment) -> ServiceStatus {
     let service = &unit.service;
     ServiceStatus {
         name: service.name.to_string(),
@@ -257,8 +266,8 @@ fn describe(unit: &Unit, now: Moment) -> ServiceStatus {
         last_exit: unit.last_exit.clone(),
         critical: service.critical,
         needs: service.needs.iter().map(ToString::to_string).collect(),
-        resources: None,
-        stored_fds: 0,
+        resources: process.resources(),
+        stored_fds: u32::try_from(process.kept.stored.len()).unwrap_or(u32::MAX),
     }
 }
 

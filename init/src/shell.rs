@@ -20,10 +20,13 @@ use crate::devices::{self, Announced, Announcements};
 use crate::early::Facts;
 use crate::event::{Action, Event, Level, Moment, ServiceId};
 use crate::events::Events;
+use crate::log::LogFile;
 use crate::notify::NotifySocket;
 use crate::process::Process;
+use crate::reexec::Reexec;
 use crate::slots::{Job, Records};
 use crate::spawn::{self, Surroundings};
+use crate::state::{Counters, StateError, StateFile};
 use crate::sys;
 use crate::tell::Teller;
 use crate::verdict::Verdict;
@@ -40,6 +43,9 @@ pub(crate) struct Place {
     pub(crate) started: Moment,
     /// There is a machine to switch off, not just a process to end.
     pub(crate) machine: bool,
+    /// What comes after this program, and its arguments.
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<String>,
 }
 
 /// PID 1 at work.
@@ -50,7 +56,12 @@ pub(crate) struct Shell {
     pub(crate) place: Place,
     pub(crate) records: Records,
     pub(crate) control: Control,
-    pub(crate) notify_rejected: u64,
+    pub(crate) counters: Counters,
+    pub(crate) logs: LogFile,
+    pub(crate) state_file: StateFile,
+    /// The record of the state is older than the state.
+    pub(crate) dirty: bool,
+    pub(crate) reexec: Option<Reexec>,
     pub(crate) notes: Events,
     pub(crate) epoll: OwnedFd,
     pub(crate) events: VecDeque<Event>,
@@ -59,11 +70,20 @@ pub(crate) struct Shell {
     pub(crate) by_pid: HashMap<u32, ServiceId>,
     pub(crate) notify: NotifySocket,
     signals: OwnedFd,
-    watchdog: Option<Watchdog>,
+    pub(crate) watchdog: Option<Watchdog>,
     buttons: Vec<OwnedFd>,
     announcements: Option<Announcements>,
     pub(crate) verdict: Verdict,
-    end: Option<Power>,
+    pub(crate) end: Option<Power>,
+    /// The services were started before this program ran.
+    resumed: bool,
+}
+
+/// The sockets of PID 1 itself.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    pub(crate) notify: NotifySocket,
+    pub(crate) control: Control,
 }
 
 /// Why PID 1 cannot begin.
@@ -76,6 +96,10 @@ pub enum SetUpError {
         what: &'static str,
         source: io::Error,
     },
+    #[error("a descriptor was lost between two programs")]
+    Lost,
+    #[error("there is no memory for the state")]
+    State(#[source] StateError),
 }
 
 /// What an epoll event is about.
@@ -85,6 +109,7 @@ pub(crate) enum Token {
     Button(usize),
     Client(usize),
     Emptied(usize),
+    Kept(usize),
     Listener,
     Notify,
     Output(usize),
@@ -104,6 +129,7 @@ impl Token {
             Self::Output(place) => (6, place),
             Self::Report(place) => (7, place),
             Self::Signal => (8, 0),
+            Self::Kept(place) => (9, place),
         };
         epoll::EventData::new_u64(kind << 32 | place as u64)
     }
@@ -120,6 +146,7 @@ impl Token {
             6 => Self::Output(place),
             7 => Self::Report(place),
             8 => Self::Signal,
+            9 => Self::Kept(place),
             _ => return None,
         })
     }
@@ -146,15 +173,40 @@ pub(crate) fn now() -> Moment {
 
 impl Shell {
     pub(crate) fn new(table: Table, place: Place, teller: Teller) -> Result<Self, SetUpError> {
-        let kernel = |what| {
-            move |source: Errno| SetUpError::Kernel {
-                what,
-                source: source.into(),
-            }
-        };
         let listen = |path: PathBuf| {
             move |source: Errno| SetUpError::Listen {
                 path,
+                source: source.into(),
+            }
+        };
+        let path = place.run_dir.join("notify");
+        let notify = NotifySocket::bind(&path).map_err(listen(path))?;
+        let path = place.run_dir.join("init.sock");
+        let group = place.machine.then_some(CONTROL_GROUP_ID);
+        let control = Control::bind(&path, group).map_err(listen(path))?;
+        let services = table.services().len();
+        let logs = LogFile::new(services);
+        let processes = (0..services).map(|position| Process::new(logs.log(position)));
+        let processes = processes.collect();
+        let state_file = StateFile::new().map_err(SetUpError::State)?;
+        let core = Core::new(place.started, table);
+        let sockets = Sockets { notify, control };
+        Self::assemble(core, processes, logs, place, teller, sockets, state_file)
+    }
+
+    /// Puts the parts together, new ones or taken over.
+    pub(crate) fn assemble(
+        core: Core,
+        processes: Vec<Process>,
+        logs: LogFile,
+        place: Place,
+        teller: Teller,
+        Sockets { notify, control }: Sockets,
+        state_file: StateFile,
+    ) -> Result<Self, SetUpError> {
+        let kernel = |what| {
+            move |source: Errno| SetUpError::Kernel {
+                what,
                 source: source.into(),
             }
         };
@@ -162,11 +214,6 @@ impl Shell {
             what: "take signals",
             source,
         })?;
-        let path = place.run_dir.join("notify");
-        let notify = NotifySocket::bind(&path).map_err(listen(path))?;
-        let path = place.run_dir.join("init.sock");
-        let group = place.machine.then_some(CONTROL_GROUP_ID);
-        let control = Control::bind(&path, group).map_err(listen(path))?;
         let surroundings = Surroundings {
             run_dir: place.run_dir.clone(),
             data_dir: place.data_dir.clone(),
@@ -175,14 +222,14 @@ impl Shell {
             privileged: rustix::process::geteuid().is_root(),
         };
         let shell = Self {
-            processes: table
-                .services()
-                .iter()
-                .map(|_| Process::default())
-                .collect(),
-            core: Core::new(place.started, table),
+            core,
+            processes,
+            logs,
+            state_file,
+            dirty: true,
+            reexec: None,
+            counters: Counters::default(),
             records: Records::default(),
-            notify_rejected: 0,
             notes: Events::default(),
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)
                 .map_err(kernel("make an epoll set"))?,
@@ -193,6 +240,7 @@ impl Shell {
             announcements: None,
             verdict: Verdict::default(),
             end: None,
+            resumed: false,
             signals,
             notify,
             control,
@@ -208,20 +256,26 @@ impl Shell {
             epoll::add(&shell.epoll, fd, token.pack(), epoll::EventFlags::IN)
                 .map_err(kernel("watch a descriptor"))?;
         }
+        shell.prepare_for_crash();
         Ok(shell)
     }
 
     /// Starts the services and supervises them until the end.
     pub(crate) fn run(&mut self) -> Power {
-        self.step(Event::Boot);
-        if self.place.machine {
-            self.attach_machine();
+        if !self.resumed {
+            self.listen_for_services();
+            self.step(Event::Boot);
+            if self.place.machine {
+                self.attach_machine();
+            }
         }
+        self.snapshot();
         let mut buffer = [MaybeUninit::<epoll::Event>::uninit(); 64];
         loop {
             self.wait(&mut buffer);
             self.answer_pending();
             self.housekeeping();
+            self.snapshot();
             if let Some(power) = self.end {
                 return power;
             }
@@ -248,11 +302,7 @@ impl Shell {
             None => "no hardware watchdog: a hang needs a person".into(),
         };
         self.teller.tell(Level::Info, &text);
-        self.announcements = Announcements::listen().ok();
-        if let Some(announcements) = &self.announcements {
-            watch(&self.epoll, announcements, Token::Announcement);
-        }
-        self.find_buttons();
+        self.attach_devices();
         let panic = devices::last_panic();
         let watchdog_fired = self
             .watchdog
@@ -271,6 +321,37 @@ impl Shell {
             self.records.previous_end = panic.or_else(|| {
                 watchdog_fired.then(|| "the hardware watchdog reset the machine".into())
             });
+        }
+    }
+
+    fn attach_devices(&mut self) {
+        self.announcements = Announcements::listen().ok();
+        if let Some(announcements) = &self.announcements {
+            watch(&self.epoll, announcements, Token::Announcement);
+        }
+        self.find_buttons();
+    }
+
+    /// After a re-execution: whatever was watched is watched again.
+    pub(crate) fn watch_resumed(&mut self) {
+        self.resumed = true;
+        self.watch_processes();
+        for place in self.control.connected() {
+            let Some(client) = self.control.client(place) else {
+                continue;
+            };
+            let flags = if client.blocked() {
+                epoll::EventFlags::OUT
+            } else {
+                epoll::EventFlags::IN
+            };
+            let token = Token::Client(place).pack();
+            epoll::add(&self.epoll, client.stream(), token, flags).ok();
+        }
+        if self.place.machine {
+            self.attach_devices();
+            // What came in between was announced to nobody.
+            self.find_ports();
         }
     }
 
@@ -317,6 +398,7 @@ impl Shell {
             }
             Token::Client(place) => self.on_client(place, flags),
             Token::Emptied(place) => self.on_emptied(ServiceId(place)),
+            Token::Kept(place) => self.on_kept(ServiceId(place)),
             Token::Listener => self.on_connections(),
             Token::Notify => self.on_notify(),
             Token::Output(place) => self.on_output(ServiceId(place)),
@@ -330,7 +412,9 @@ impl Shell {
         let helper = self.verdict.deadline();
         let watchdog = self.watchdog.as_ref().map(Watchdog::deadline);
         let core = self.core.next_deadline();
-        processes.chain(helper).chain(watchdog).chain(core).min()
+        let reexec = self.reexec.as_ref().and_then(Reexec::deadline);
+        let others = helper.into_iter().chain(watchdog).chain(core).chain(reexec);
+        processes.chain(others).min()
     }
 
     fn housekeeping(&mut self) {
@@ -355,10 +439,13 @@ impl Shell {
         }
         self.advance_helper(now);
         self.note_health();
+        self.drop_kept();
+        self.advance_reexec(now);
     }
 
     /// Feeds one event to the core and does everything that follows from it.
     pub(crate) fn step(&mut self, event: Event) {
+        self.dirty = true;
         self.events.push_back(event);
         while let Some(event) = self.events.pop_front() {
             for action in self.core.handle(now(), event) {
@@ -376,6 +463,7 @@ impl Shell {
                 let ban = self.core.committed();
                 self.order(Job::Escalate { reason, ban });
             }
+            Action::Finish(Power::SoftReboot) => self.soft_reboot(),
             Action::Finish(power) => self.end = Some(power),
             Action::Kill(id) => self.kill(id),
             Action::Note(kind, id, reason) => self.note(kind, id, &reason),
@@ -385,7 +473,7 @@ impl Shell {
         }
     }
 
-    fn tell(&mut self, level: Level, id: Option<ServiceId>, text: &str) {
+    pub(crate) fn tell(&mut self, level: Level, id: Option<ServiceId>, text: &str) {
         let Some(id) = id else {
             return self.teller.tell(level, text);
         };
@@ -411,6 +499,7 @@ impl Shell {
                     };
                     self.step(Event::Power(power));
                 }
+                libc::SIGHUP => self.request_reexec(),
                 // The uninterruptible power supply runs out.
                 libc::SIGPWR => self.step(Event::Power(Power::Poweroff)),
                 _ => {}
@@ -428,17 +517,20 @@ impl Shell {
                 .ok()
                 .and_then(|message| self.sender(message.pid));
             let (Ok(message), Some(id)) = (message, sender) else {
-                self.notify_rejected += 1;
-                if self.notify_rejected.is_power_of_two() {
+                self.counters.notify_rejected += 1;
+                if self.counters.notify_rejected.is_power_of_two() {
                     let text = format!(
                         "{} notify messages from no service dropped",
-                        self.notify_rejected
+                        self.counters.notify_rejected
                     );
                     self.teller.tell(Level::Warning, &text);
                 }
                 continue;
             };
-            for notification in message.notifications {
+            if let Some(order) = message.said.store {
+                self.store(id, order, message.fds);
+            }
+            for notification in message.said.notifications {
                 self.step(Event::Notified(id, notification));
             }
         }
@@ -469,12 +561,16 @@ impl Shell {
             self.find_buttons();
         }
         if ports {
-            devices::link_virtio_ports();
-            for unit in self.core.units() {
-                for device in &unit.service.devices {
-                    // A service that finds its device closed to it says so itself.
-                    spawn::own_device(device, unit.service.user.id).ok();
-                }
+            self.find_ports();
+        }
+    }
+
+    fn find_ports(&self) {
+        devices::link_virtio_ports();
+        for unit in self.core.units() {
+            for device in &unit.service.devices {
+                // A service that finds its device closed to it says so itself.
+                spawn::own_device(device, unit.service.user.id).ok();
             }
         }
     }

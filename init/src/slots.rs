@@ -10,13 +10,14 @@ use bootstate::device::Device;
 use bootstate::{PARTITION_NAME, Reason, ReasonCode, SlotId, State, TRIES_MAX};
 use disk::Disk;
 use rustix::pipe::{PipeFlags, pipe_with};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::event::Moment;
 use crate::sys;
 
 /// What a child is to do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 pub(crate) enum Job {
     /// This boot is good.
     Commit,
@@ -30,7 +31,7 @@ pub(crate) enum Job {
 }
 
 /// What the records said.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Records {
     pub(crate) boots: Option<u64>,
     /// There is another slot worth booting.

@@ -10,10 +10,11 @@ use std::path::{Path, PathBuf};
 
 use manifest::{Service, group_id};
 use rustix::fs::{Gid, Mode, OFlags, Uid};
-use rustix::io::Errno;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Resource, Rlimit};
 
+use crate::keep::FIRST_FD;
 use crate::sys::{self, Program};
 
 /// What all services share.
@@ -40,16 +41,22 @@ pub(crate) fn launch(
     service: &Service,
     output: BorrowedFd<'_>,
     cgroup: Option<BorrowedFd<'_>>,
+    passed: &[BorrowedFd<'_>],
+    names: Vec<String>,
 ) -> io::Result<Launched> {
-    let program = Program::new(
-        &service.program,
-        &service.arguments,
-        &environment(surroundings, service),
-    )
-    .ok_or(io::ErrorKind::InvalidInput)?;
+    let mut environment = environment(surroundings, service);
+    environment.extend(names);
+    let mut program = Program::new(&service.program, &service.arguments, &environment)
+        .ok_or(io::ErrorKind::InvalidInput)?;
     let (report, reporter) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     let child = || {
-        let Err((step, error)) = become_service(surroundings, service, output, &program);
+        if !passed.is_empty() {
+            program.add_environment(&format!("LISTEN_PID={}", std::process::id()));
+        }
+        // Out of the way of what is passed.
+        let above = FIRST_FD + i32::try_from(passed.len()).unwrap_or(0);
+        let reporter = fcntl_dupfd_cloexec(&reporter, above).unwrap_or(reporter);
+        let Err((step, error)) = become_service(surroundings, service, output, passed, &program);
         let code = error.raw_os_error().unwrap_or(libc::EIO);
         let mut message = [step as u8, 0, 0, 0, 0];
         message[1..].copy_from_slice(&code.to_ne_bytes());
@@ -90,11 +97,12 @@ enum Step {
     Limits,
     Capabilities,
     User,
+    Passing,
     Exec,
 }
 
 /// In the order of [`Step`].
-const STEPS: [&str; 9] = [
+const STEPS: [&str; 10] = [
     "new session",
     "redirecting its output",
     "its folder in /run/x0",
@@ -103,6 +111,7 @@ const STEPS: [&str; 9] = [
     "its limits",
     "its capabilities",
     "its user",
+    "passing its descriptors",
     "running its program",
 ];
 
@@ -132,6 +141,7 @@ fn become_service(
     surroundings: &Surroundings,
     service: &Service,
     output: BorrowedFd<'_>,
+    passed: &[BorrowedFd<'_>],
     program: &Program,
 ) -> Result<std::convert::Infallible, Failed> {
     let at = |step: Step| move |error: Errno| (step, io::Error::from(error));
@@ -168,6 +178,8 @@ fn become_service(
         sys::set_capabilities(keep).map_err(also(Step::Capabilities))?;
     }
     sys::no_new_privileges().map_err(also(Step::Capabilities))?;
+    // As late as possible: it overwrites the lowest descriptors, whatever they were.
+    pass(passed).map_err(also(Step::Passing))?;
     sys::exec(program).map_err(also(Step::Exec))
 }
 
@@ -175,6 +187,19 @@ fn redirect(null: BorrowedFd<'_>, output: BorrowedFd<'_>) -> Result<(), Errno> {
     rustix::stdio::dup2_stdin(null)?;
     rustix::stdio::dup2_stdout(output)?;
     rustix::stdio::dup2_stderr(output)
+}
+
+/// Puts descriptors where sd_listen_fds(3) looks for them.
+fn pass(passed: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let above = FIRST_FD + i32::try_from(passed.len()).unwrap_or(0);
+    // First away from the places that others will take.
+    let away: Result<Vec<OwnedFd>, Errno> = (passed.iter())
+        .map(|fd| fcntl_dupfd_cloexec(fd, above))
+        .collect();
+    for (place, fd) in (FIRST_FD..).zip(away?) {
+        sys::place_fd(fd.as_fd(), place)?;
+    }
+    Ok(())
 }
 
 /// The folder above belongs to root, so nobody can have put a link there.

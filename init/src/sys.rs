@@ -79,15 +79,74 @@ impl Program {
     }
 }
 
+impl Program {
+    /// Adds `KEY=value`.
+    pub(crate) fn add_environment(&mut self, pair: &str) {
+        self.environment.extend(CString::new(pair));
+    }
+}
+
+/// In a child: makes `fd` known by `number` too, for the program that follows. Whatever had the
+/// number is closed.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn place_fd(fd: BorrowedFd<'_>, number: c_int) -> io::Result<()> {
+    // SAFETY: in a child that ends in exec or exit nothing uses the descriptor that had the number.
+    check(unsafe { libc::dup2(fd.as_raw_fd(), number) }).map(drop)
+}
+
+impl Program {
+    /// Makes it ready to be executed from a signal handler, with one more argument.
+    pub(crate) fn prepare(self) -> PreparedProgram {
+        let mut arguments = pointers(&self.arguments);
+        arguments.push(ptr::null());
+        PreparedProgram {
+            arguments,
+            environment: pointers(&self.environment),
+            program: self,
+        }
+    }
+}
+
+/// A program that can be executed without any allocation.
+#[derive(Debug)]
+pub(crate) struct PreparedProgram {
+    /// Point into `program`; two null pointers end the arguments.
+    arguments: Vec<*const libc::c_char>,
+    environment: Vec<*const libc::c_char>,
+    program: Program,
+}
+
+impl PreparedProgram {
+    /// Replaces this process by the program, with `last` as its last argument. Returns when that
+    /// fails. Safe to call from a signal handler.
+    pub(crate) fn exec_with(&mut self, last: &CStr) {
+        let Some(place) = self.arguments.len().checked_sub(2) else {
+            return;
+        };
+        self.arguments[place] = last.as_ptr();
+        // SAFETY: as in `exec`; `last` lives until execve returns.
+        unsafe {
+            libc::execve(
+                self.program.path.as_ptr(),
+                self.arguments.as_ptr(),
+                self.environment.as_ptr(),
+            )
+        };
+    }
+}
+
+fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
+    let strings = strings.iter().map(|string| string.as_ptr());
+    strings.chain([ptr::null()]).collect()
+}
+
 /// Replaces this process by `program`.
 ///
 /// # Errors
 /// Whenever it returns.
 pub(crate) fn exec(program: &Program) -> io::Result<Infallible> {
-    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
-        let strings = strings.iter().map(|string| string.as_ptr());
-        strings.chain([ptr::null()]).collect()
-    };
     let arguments = pointers(&program.arguments);
     let environment = pointers(&program.environment);
     // SAFETY: path and strings are NUL-terminated, the arrays end with a null pointer, and all of
@@ -102,14 +161,14 @@ pub(crate) fn exec(program: &Program) -> io::Result<Infallible> {
     Err(io::Error::last_os_error())
 }
 
-/// Blocks `signals` and gives a descriptor to read them from.
+/// Blocks `signals` and no others, whatever was blocked before, and gives a descriptor to read them from.
 ///
 /// # Errors
 /// When the kernel refuses.
 pub(crate) fn signal_fd(signals: &[c_int]) -> io::Result<OwnedFd> {
     let set = signal_set(signals);
     // SAFETY: `set` is initialised; a null old set is allowed.
-    check(unsafe { libc::sigprocmask(libc::SIG_BLOCK, &raw const set, ptr::null_mut()) })?;
+    check(unsafe { libc::sigprocmask(libc::SIG_SETMASK, &raw const set, ptr::null_mut()) })?;
     let flags = libc::SFD_CLOEXEC | libc::SFD_NONBLOCK;
     // SAFETY: `set` is initialised; -1 asks for a new descriptor.
     let fd = check(unsafe { libc::signalfd(-1, &raw const set, flags) })?;
@@ -364,6 +423,51 @@ fn check(result: c_int) -> io::Result<c_int> {
         Err(io::Error::last_os_error())
     } else {
         Ok(result)
+    }
+}
+
+/// Whether a number is an open descriptor.
+#[must_use]
+pub(crate) fn is_open(fd: c_int) -> bool {
+    // SAFETY: F_GETFD reads a flag; a number that is no descriptor is an error.
+    fd >= 0 && unsafe { libc::fcntl(fd, libc::F_GETFD) } >= 0
+}
+
+/// Takes a descriptor that an earlier program left open, and marks it as our own. The caller sees to
+/// it that each number is taken once.
+///
+/// # Errors
+/// When it is not open, or already somebody's: what this program opens or has taken is marked.
+pub(crate) fn adopt_fd(fd: c_int) -> io::Result<OwnedFd> {
+    // SAFETY: as in `is_open`.
+    let flags = check(unsafe { libc::fcntl(fd, libc::F_GETFD) })?;
+    if fd < 3 || flags & libc::FD_CLOEXEC != 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    keep_over_exec(fd, false);
+    // SAFETY: it is open, and was not marked: whatever this program owns is, so nobody owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Whether exec leaves a descriptor open. Safe to call from a signal handler.
+pub(crate) fn keep_over_exec(fd: c_int, keep: bool) {
+    let flags = if keep { 0 } else { libc::FD_CLOEXEC };
+    // SAFETY: F_SETFD sets a flag; a number that is no descriptor is an error, and no harm.
+    unsafe { libc::fcntl(fd, libc::F_SETFD, flags) };
+}
+
+/// Closes what an earlier program left open and nobody took.
+pub(crate) fn close_inherited() {
+    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
+        return;
+    };
+    let numbers = entries.flatten();
+    let numbers: Vec<c_int> = numbers
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+    for fd in numbers {
+        // Taking it closes it.
+        adopt_fd(fd).ok();
     }
 }
 

@@ -16,7 +16,7 @@ use crate::slots::{Helper, Job, Records};
 pub(crate) struct Verdict {
     pub(crate) jobs: VecDeque<Job>,
     helper: Option<Helper>,
-    health: HealthState,
+    pub(crate) health: HealthState,
 }
 
 impl Default for Verdict {
@@ -30,6 +30,16 @@ impl Default for Verdict {
 }
 
 impl Verdict {
+    /// What is not done yet. A child at work is lost when PID 1 crashes: its job counts as well.
+    pub(crate) fn open_jobs(&self) -> Vec<Job> {
+        let helper = self.helper.iter().map(|helper| &helper.job);
+        helper.chain(&self.jobs).cloned().collect()
+    }
+
+    pub(crate) fn resume(&mut self, jobs: Vec<Job>, health: HealthState) {
+        (self.jobs, self.health) = (jobs.into(), health);
+    }
+
     pub(crate) fn deadline(&self) -> Option<Moment> {
         self.helper.as_ref().map(|helper| helper.deadline)
     }

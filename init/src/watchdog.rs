@@ -2,8 +2,10 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use crate::event::Moment;
+use crate::state::SavedWatchdog;
 use crate::sys;
 
 /// After so long without a sign of life the hardware resets the machine.
@@ -37,6 +39,25 @@ impl Watchdog {
         };
         watchdog.pet(now);
         Some(watchdog)
+    }
+
+    /// One that an earlier PID 1 opened.
+    pub(crate) fn adopt(device: OwnedFd, saved: &SavedWatchdog) -> Self {
+        Self {
+            device: device.into(),
+            petted: saved.petted,
+            timeout_s: saved.timeout_s,
+            fired: saved.fired,
+        }
+    }
+
+    pub(crate) fn save(&self) -> SavedWatchdog {
+        SavedWatchdog {
+            fd: self.device.as_raw_fd(),
+            petted: self.petted,
+            timeout_s: self.timeout_s,
+            fired: self.fired,
+        }
     }
 
     pub(crate) fn deadline(&self) -> Moment {

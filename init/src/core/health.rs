@@ -1,6 +1,7 @@
 //! The health gate: a boot counts as good when every critical service has been ready for a while.
 
 use api::{Health, HealthState};
+use serde::{Deserialize, Serialize};
 
 use super::unit::{State, Unit};
 use crate::event::{Action, Level, Moment};
@@ -12,15 +13,15 @@ pub(super) const DEADLINE_MS: u64 = 300_000;
 /// Between two attempts to write BOOTSTATE.
 pub(super) const RETRY_MS: u64 = 30_000;
 
-#[derive(Debug)]
-pub(super) struct Gate {
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Gate {
     stage: Stage,
     deadline: Option<Moment>,
     commit_error: Option<String>,
     overdue: bool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 enum Stage {
     Committed,
     Committing,

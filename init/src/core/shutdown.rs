@@ -1,6 +1,7 @@
 //! The way down: what needs a service stops before it does, and everything has a deadline.
 
 use api::Power;
+use serde::{Deserialize, Serialize};
 
 use super::unit::{AfterStop, State, Unit};
 use crate::event::{Action, Moment, ServiceId};
@@ -8,8 +9,8 @@ use crate::event::{Action, Moment, ServiceId};
 /// However long the chain of services is: after this, all that is left is killed at once.
 const DEADLINE_MS: u64 = 30_000;
 
-#[derive(Debug)]
-pub(super) struct Shutdown {
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(crate) struct Shutdown {
     power: Power,
     deadline: Option<Moment>,
     finished: bool,

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use api::ServiceState;
 use manifest::{Kind, Policy, Service};
+use serde::{Deserialize, Serialize};
 
 use super::blame::Milestones;
 use crate::event::{Exit, Moment};
@@ -31,12 +32,14 @@ pub struct Unit {
     pub last_exit: Option<String>,
     pub(crate) milestones: Milestones,
     /// Restarts in a row without a healthy spell between them.
-    attempts: u32,
+    pub(super) attempts: u32,
     /// When the restarts within the burst window happened, oldest first; at most `burst` of them.
-    recent: VecDeque<Moment>,
+    pub(super) recent: VecDeque<Moment>,
+    /// When it was last started anew with all its dependants.
+    pub(super) escalated: Option<Moment>,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) enum State {
     Backoff { until: Moment },
     Done,
@@ -48,7 +51,7 @@ pub(crate) enum State {
     Waiting,
 }
 
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) enum Stage {
     Asked {
         kill_at: Moment,
@@ -61,7 +64,7 @@ pub(crate) enum Stage {
 }
 
 /// What comes after a stop.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) enum AfterStop {
     /// It was killed for this: treated as a failure.
     Recover(String),
@@ -92,6 +95,7 @@ impl Unit {
             milestones: Milestones::default(),
             attempts: 0,
             recent: VecDeque::new(),
+            escalated: None,
         }
     }
 
@@ -128,6 +132,11 @@ impl Unit {
         )
     }
 
+    /// Whether it will not run again by itself.
+    pub(crate) fn rests(&self) -> bool {
+        matches!(self.state, State::Done | State::Failed | State::Stopped)
+    }
+
     pub(crate) fn hangs(&self) -> bool {
         matches!(
             self.state,
@@ -155,6 +164,16 @@ impl Unit {
     pub(crate) fn enter(&mut self, now: Moment, state: State) {
         self.state = state;
         self.since = now;
+    }
+
+    /// It runs already, from before PID 1 knew of it.
+    pub(crate) fn adopt(&mut self, now: Moment, pid: u32, ready: bool) {
+        let deadline = now.after_ms(u64::from(self.service.start_timeout_s) * 1000);
+        self.spawned(now, pid);
+        self.enter(now, State::Starting { deadline });
+        if ready {
+            self.become_ready(now);
+        }
     }
 
     /// A person, or a service that needs it, wants it to run. Never refused: limits start over.

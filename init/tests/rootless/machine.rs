@@ -26,6 +26,19 @@ pub(crate) fn puppet(orders: &[&str], keys: &str) -> String {
 
 impl Machine {
     pub(crate) fn boot(services: &[(&str, String)]) -> Self {
+        Self::boot_program(services, |_| env!("CARGO_BIN_EXE_init").into())
+    }
+
+    /// With a PID 1 that the test may replace: `folder/init`.
+    pub(crate) fn boot_replaceable(services: &[(&str, String)]) -> Self {
+        Self::boot_program(services, |folder| {
+            let program = folder.join("init");
+            std::fs::copy(env!("CARGO_BIN_EXE_init"), &program).unwrap();
+            program
+        })
+    }
+
+    fn boot_program(services: &[(&str, String)], program: impl FnOnce(&Path) -> PathBuf) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let manifests = services.iter().map(|(name, keys)| {
             let keys = keys.replace("FOLDER", folder.path().to_str().unwrap());
@@ -36,7 +49,13 @@ impl Machine {
         std::fs::write(folder.path().join("services.json"), table.to_json()).unwrap();
         let said = File::create(folder.path().join("stderr")).unwrap();
         let unshare = namespaces()
-            .arg(env!("CARGO_BIN_EXE_init"))
+            .args([
+                "/bin/sh",
+                "-c",
+                "mount -t tmpfs tmpfs /run && exec \"$@\"",
+                "sh",
+            ])
+            .arg(program(folder.path()))
             .arg("--services")
             .arg(folder.path().join("services.json"))
             .arg("--run-dir")
@@ -113,6 +132,12 @@ impl Machine {
     pub(crate) fn signal(&self, pid: u32, signal: rustix::process::Signal) {
         let pid = self.outer_pid(pid).expect("the process is alive");
         rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// A path of PID 1's mount namespace, as this host sees it.
+    pub(crate) fn path(&self, inner: &str) -> PathBuf {
+        let init = self.outer_pid(1).unwrap().as_raw_nonzero();
+        format!("/proc/{init}/root{inner}").into()
     }
 
     /// What this host calls a process of the namespace.

@@ -3,6 +3,10 @@
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod keep;
+#[cfg(test)]
 mod machine;
+#[cfg(test)]
+mod reexec;
 #[cfg(test)]
 mod supervision;

@@ -281,15 +281,17 @@ fn sigterm_to_pid_1_is_an_ordered_end() {
 }
 
 #[test]
-fn a_pid_1_that_crashes_says_so_and_ends() {
+fn a_pid_1_that_crashes_twice_says_so_and_ends() {
     let mut machine = Machine::boot(&[("network", puppet(&["notify=READY=1"], ""))]);
     machine.until("network", ServiceState::Ready);
     machine.signal(1, Signal::SEGV);
+    machine.eventually("it is back", || machine.status().crash);
+    machine.signal(1, Signal::ABORT);
     assert!(!machine.end().success());
+    let said = machine.said();
     assert!(
-        machine.said().contains("PID 1 got fatal signal 11"),
-        "{}",
-        machine.said()
+        said.contains("PID 1 got fatal signal 6; it ends now"),
+        "{said}"
     );
 }
 

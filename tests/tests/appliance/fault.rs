@@ -59,12 +59,35 @@ fn a_kernel_panic_before_health_ends_in_the_other_slot() {
 #[test]
 fn pid_1_killed_before_health_ends_in_the_other_slot() {
     case("pid-1-killed", |case| {
+        // It comes back from the first.
         strike_out(case, FOUR_BOOTS, "PID 1", |agent| {
+            agent.signal(1, SIGSEGV)?;
             agent.tell(&Request::Signal {
                 pid: 1,
                 signal: SIGSEGV,
             })
         })
+    });
+}
+
+#[test]
+fn the_first_crash_of_pid_1_costs_no_service() {
+    case("pid-1-comes-back", |case| {
+        let mut vm = start(&machine(case)?, case)?;
+        let before = vm.wait_healthy("a", BOOT)?;
+        vm.agent()?.signal(1, SIGSEGV)?;
+        let after = vm.wait_status("PID 1's return", BOOT, |status| status.crash.is_some())?;
+        ensure!(
+            after.boot_count == before.boot_count && after.health.state == HealthState::Healthy,
+            "not the same healthy boot: {after:#?}"
+        );
+        for (old, new) in before.services.iter().zip(&after.services) {
+            ensure!(
+                (&old.name, old.pid, old.restarts) == (&new.name, new.pid, new.restarts),
+                "{old:?} became {new:?}"
+            );
+        }
+        Ok(())
     });
 }
 
