@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use api::{CallError, Client, Status};
 use runtime::Chain;
 
-use crate::core::Command;
+use crate::core::{Access, Command};
 use crate::model::{self, LogLine, Snapshot};
 use crate::network;
 
@@ -49,6 +49,30 @@ pub(crate) enum Answer {
         command: Command,
         result: Result<(), String>,
     },
+    /// Who may log in has become known, or has changed.
+    Access(Access),
+    /// A password was verified.
+    Verdict {
+        terminal: usize,
+        accepted: bool,
+    },
+}
+
+/// A thread's way to the loop.
+#[derive(Debug, Clone)]
+pub(crate) struct Answers {
+    answers: Sender<Answer>,
+    waker: Arc<UnixStream>,
+}
+
+impl Answers {
+    /// False: the loop is over.
+    pub(crate) fn send(&self, answer: Answer) -> bool {
+        let sent = self.answers.send(answer).is_ok();
+        // A full socket means that the loop will wake anyway.
+        rustix::io::write(&*self.waker, b"!").ok();
+        sent
+    }
 }
 
 /// The loop's end of the thread.
@@ -56,6 +80,8 @@ pub(crate) enum Answer {
 pub(crate) struct Asker {
     pub(crate) questions: SyncSender<Question>,
     pub(crate) answers: Receiver<Answer>,
+    /// For other threads that have something to say.
+    pub(crate) sender: Answers,
     /// Becomes readable when there is an answer.
     pub(crate) wake: UnixStream,
 }
@@ -68,6 +94,10 @@ impl Asker {
         waker.set_nonblocking(true)?;
         let (questions, to_thread) = std::sync::mpsc::sync_channel(QUEUE);
         let (from_thread, answers) = std::sync::mpsc::channel();
+        let sender = Answers {
+            answers: from_thread,
+            waker: Arc::new(waker),
+        };
         let mut thread = Thread {
             init: Init {
                 path: init,
@@ -75,8 +105,7 @@ impl Asker {
             },
             network,
             last: None,
-            answers: from_thread,
-            waker,
+            answers: sender.clone(),
         };
         std::thread::Builder::new()
             .name("asker".into())
@@ -85,6 +114,7 @@ impl Asker {
         Ok(Self {
             questions,
             answers,
+            sender,
             wake,
         })
     }
@@ -144,8 +174,7 @@ struct Thread {
     init: Init,
     network: PathBuf,
     last: Option<Status>,
-    answers: Sender<Answer>,
-    waker: UnixStream,
+    answers: Answers,
 }
 
 impl Thread {
@@ -169,11 +198,9 @@ impl Thread {
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            if self.answers.send(answer).is_err() {
+            if !self.answers.send(answer) {
                 return;
             }
-            // A full socket means that the loop will wake anyway.
-            rustix::io::write(&self.waker, b"!").ok();
         }
     }
 

@@ -1,5 +1,7 @@
 use std::path::PathBuf;
 
+use crate::session::Shell;
+
 /// What `--help` prints.
 pub const USAGE: &str = "\
 The status page of the machine, on its serial line and screen.
@@ -10,6 +12,9 @@ usage: console [--init SOCKET] [--once] [DEVICE...]
                  Without one: /dev/ttyS0 /dev/tty1
   --once         print the page once, as plain text, and end
   --init SOCKET  where PID 1 listens; without it: /run/x0/init.sock
+  --store SOCKET where the store listens; without it: /run/x0/store/store.sock
+  --shell FILE   what a person who logs in works with; without it: /usr/bin/x0ctl
+  --idle SECONDS without a key for so long a person is logged out; without it: 900
   --help         print this";
 
 /// What the command line asks for.
@@ -17,6 +22,8 @@ usage: console [--init SOCKET] [--once] [DEVICE...]
 pub struct Config {
     pub init: PathBuf,
     pub network: PathBuf,
+    pub store: PathBuf,
+    pub shell: Shell,
     pub devices: Vec<PathBuf>,
     pub mode: Mode,
 }
@@ -33,8 +40,10 @@ pub enum Mode {
 pub enum ArgumentError {
     #[error("unknown option {0}; see console --help")]
     Unknown(String),
-    #[error("--init needs the path of a socket")]
-    NoSocket,
+    #[error("{0} needs the path of {1}")]
+    NoPath(String, &'static str),
+    #[error("--idle needs a number of seconds, at least 1")]
+    NoTime,
 }
 
 impl Default for Config {
@@ -42,6 +51,11 @@ impl Default for Config {
         Self {
             init: api::SOCKET.into(),
             network: "/run/x0/network/status.json".into(),
+            store: store_api::SOCKET.into(),
+            shell: Shell {
+                program: "/usr/bin/x0ctl".into(),
+                idle_ms: 15 * 60 * 1_000,
+            },
             devices: Vec::new(),
             mode: Mode::Terminals,
         }
@@ -62,8 +76,25 @@ impl Config {
             match argument.as_str() {
                 "--once" => config.mode = Mode::Once,
                 "--help" | "-h" => config.mode = Mode::Help,
-                "--init" => {
-                    config.init = arguments.next().ok_or(ArgumentError::NoSocket)?.into();
+                "--init" | "--store" | "--shell" => {
+                    let what = match argument.as_str() {
+                        "--shell" => "a program",
+                        _ => "a socket",
+                    };
+                    let Some(path) = arguments.next() else {
+                        return Err(ArgumentError::NoPath(argument, what));
+                    };
+                    match argument.as_str() {
+                        "--init" => config.init = path.into(),
+                        "--store" => config.store = path.into(),
+                        _ => config.shell.program = path.into(),
+                    }
+                }
+                "--idle" => {
+                    let seconds = arguments.next().and_then(|text| text.parse::<u32>().ok());
+                    let seconds = seconds.filter(|seconds| *seconds > 0);
+                    let seconds = seconds.ok_or(ArgumentError::NoTime)?;
+                    config.shell.idle_ms = u64::from(seconds) * 1_000;
                 }
                 option if option.starts_with('-') => {
                     return Err(ArgumentError::Unknown(argument));

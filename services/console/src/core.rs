@@ -1,6 +1,7 @@
 //! What one terminal's user looks at and asks for. No input, no output, no clock: keys, facts and
 //! the time come in; pages and wishes go out.
 
+use crate::entry::{Entry, Secret, Typed};
 use crate::input::Key;
 use crate::log::LogView;
 use crate::model::{self, LogLine, Snapshot};
@@ -14,6 +15,8 @@ const PROMPT_MS: u64 = 15_000;
 const TOO_FAST_MS: u64 = 150;
 /// How long a remark stays.
 const NOTE_MS: u64 = 15_000;
+/// A password that is not finished within this time is forgotten.
+const ENTRY_MS: u64 = 60_000;
 
 /// What PID 1 shall do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,11 +27,29 @@ pub enum Command {
     Power(api::Power),
 }
 
+/// What somebody at the terminal has to do to log in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Access {
+    /// The store has not answered since the machine started: nobody knows.
+    #[default]
+    Unknown,
+    /// Nothing: no password is set.
+    Free,
+    /// Know the password.
+    Password,
+    /// Nobody can, for this reason.
+    Closed(String),
+}
+
 /// What a key leads to, beside another page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Wish {
     /// Ask PID 1, and tell [`Core::done`] what came of it.
     Do(Command),
+    /// Have the password verified, and tell [`Core::verdict`].
+    Verify(Secret),
+    /// Begin a session.
+    LogIn,
     /// Send the whole page again.
     Redraw,
     /// Colours on or off.
@@ -44,6 +65,9 @@ pub struct Core {
     pub(crate) details: bool,
     prompt: Option<Prompt>,
     note: Option<Note>,
+    access: Access,
+    /// No password is taken before.
+    closed_until_ms: u64,
 }
 
 #[derive(Debug, Default)]
@@ -52,6 +76,12 @@ pub(crate) enum View {
     Page,
     Help,
     Log(LogView),
+    Password {
+        entry: Entry,
+        since_ms: u64,
+    },
+    /// The password is being verified.
+    Verifying,
 }
 
 #[derive(Debug)]
@@ -84,8 +114,72 @@ impl Core {
                 }
             }
             View::Page => return self.page_key(now_ms, key, snapshot),
+            // Keys don't arrive while a password is wanted.
+            View::Password { .. } | View::Verifying => {}
         }
         None
+    }
+
+    /// Whether bytes shall go to [`Core::password_byte`] instead of becoming keys.
+    #[must_use]
+    pub fn wants_bytes(&self) -> bool {
+        matches!(self.view, View::Password { .. } | View::Verifying)
+    }
+
+    /// Whether somebody waits for [`Core::verdict`].
+    #[must_use]
+    pub fn is_verifying(&self) -> bool {
+        matches!(self.view, View::Verifying)
+    }
+
+    /// A byte came while a password is wanted.
+    pub fn password_byte(&mut self, now_ms: u64, byte: u8) -> Option<Wish> {
+        let View::Password { entry, .. } = &mut self.view else {
+            return None;
+        };
+        match entry.push(byte) {
+            Typed::More => None,
+            Typed::GivenUp => {
+                self.view = View::Page;
+                self.note(now_ms, "Nothing done.".to_owned());
+                None
+            }
+            Typed::Whole(secret) => {
+                self.view = View::Verifying;
+                Some(Wish::Verify(secret))
+            }
+        }
+    }
+
+    /// Who may log in has become known, or has changed.
+    pub fn admit(&mut self, access: Access) {
+        self.access = access;
+    }
+
+    /// The password was right or wrong. After a wrong one, here or elsewhere, none is taken for
+    /// `wait_ms`.
+    pub fn verdict(&mut self, now_ms: u64, accepted: bool, wait_ms: u64) {
+        self.view = View::Page;
+        if !accepted {
+            self.closed(now_ms, wait_ms);
+            let seconds = wait_ms.div_ceil(1_000);
+            self.note(now_ms, format!("Wrong password. Try again in {seconds} s."));
+        }
+    }
+
+    /// No password is taken for `wait_ms`.
+    pub fn closed(&mut self, now_ms: u64, wait_ms: u64) {
+        self.closed_until_ms = now_ms.saturating_add(wait_ms);
+    }
+
+    /// Time has passed: forgets a password that nobody finishes.
+    pub fn tick(&mut self, now_ms: u64) {
+        if let View::Password { since_ms, .. } = self.view
+            && now_ms.saturating_sub(since_ms) >= ENTRY_MS
+        {
+            self.view = View::Page;
+            self.note(now_ms, "Nobody finished the password.".to_owned());
+        }
     }
 
     /// The service whose log shall be fetched now and again.
@@ -133,6 +227,8 @@ impl Core {
             View::Page => page::draw(snapshot, self.selected(snapshot), self.details, size),
             View::Help => page::help(size),
             View::Log(log) => log.draw(size),
+            View::Password { .. } => page::password("Password:", size),
+            View::Verifying => page::password("Verifying...", size),
         };
         if let Some(prompt) = self.prompt.as_ref().filter(|p| !p.is_over(now_ms)) {
             page::prompt(&mut frame, &question(&prompt.command));
@@ -177,7 +273,14 @@ impl Core {
             Key::PageDown => select(at + 5),
             Key::Home | Key::Char(b'g') => select(0),
             Key::End | Key::Char(b'G') => select(usize::MAX),
-            Key::Enter | Key::Right | Key::Char(b'l') => {
+            Key::Char(b'l') => return self.log_in(now_ms),
+            Key::Char(b'r' | b's' | b'R' | b'P') if self.is_locked() => {
+                self.note(
+                    now_ms,
+                    "A password is set: log in for that, with l.".to_owned(),
+                );
+            }
+            Key::Enter | Key::Right => {
                 self.view = View::Log(LogView::new(selected?.name.clone()));
             }
             Key::Char(b'd') => self.details = !self.details,
@@ -199,6 +302,36 @@ impl Core {
             _ => {}
         }
         None
+    }
+
+    fn log_in(&mut self, now_ms: u64) -> Option<Wish> {
+        let wait_ms = self.closed_until_ms.saturating_sub(now_ms);
+        match &self.access {
+            Access::Free => return Some(Wish::LogIn),
+            Access::Password if wait_ms > 0 => {
+                let seconds = wait_ms.div_ceil(1_000);
+                self.note(now_ms, format!("After a wrong password: wait {seconds} s."));
+            }
+            Access::Password => {
+                let (entry, since_ms) = (Entry::new(), now_ms);
+                self.view = View::Password { entry, since_ms };
+            }
+            Access::Unknown => {
+                let why = "Not yet: the store has not said whether a password is set.";
+                self.note(now_ms, why.to_owned());
+            }
+            Access::Closed(reason) => {
+                let why = format!("Nobody can log in: {}", model::clean(reason));
+                self.note(now_ms, why);
+            }
+        }
+        None
+    }
+
+    /// Whoever may not log in may not change the machine either. Where that is not known, in a boot
+    /// in which the store has never answered, restarts are what may heal it.
+    fn is_locked(&self) -> bool {
+        matches!(self.access, Access::Password | Access::Closed(_))
     }
 
     fn ask(&mut self, now_ms: u64, command: Command) {

@@ -9,11 +9,13 @@ use crate::text::{cut, duration};
 
 const PRODUCT: &str = "x0tta6bl4 OS";
 
-const PAGE_KEYS: &str = "l log  r restart  s stop/start  d details  R reboot  P power off  ? help";
+const PAGE_KEYS: &str =
+    "l log in  Enter log  r restart  s stop/start  d more  R reboot  P off  ? keys";
 
 const HELP: &str = "\
+l                log in: x0ctl administers everything; exit comes back here
 Up, Down, k, j   select a service
-l, Enter         show its log: arrows and PgUp/PgDn scroll, q goes back
+Enter            show its log: arrows and PgUp/PgDn scroll, q goes back
 r                restart it
 s                stop it, or start it when it does not run
 d                details: why a service is in its state, all addresses
@@ -106,6 +108,19 @@ pub(crate) fn help(size: Size) -> Frame {
         }
     }
     keys(&mut frame, "any key goes back");
+    frame
+}
+
+/// The page on which nothing shows what is being typed.
+pub(crate) fn password(prompt: &str, size: Size) -> Frame {
+    let mut frame = Frame::new(size);
+    frame.put(0, 1, Style::Plain, &format!("{PRODUCT}: log in"));
+    frame.paint(0, Style::Selected);
+    frame.put(2, 1, Style::Plain, prompt);
+    keys(
+        &mut frame,
+        "what you type does not show  Enter log in  Esc go back",
+    );
     frame
 }
 

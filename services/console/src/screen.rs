@@ -169,6 +169,9 @@ const RESET: &[u8] = b"\x1b[0m\x1b[r\x1b[?7h\x1b[?25l";
 /// Sent when the terminal is given back: attributes off, cursor on its own line and visible.
 pub const GOODBYE: &[u8] = b"\x1b[0m\x1b[?25h\n";
 
+/// Sent before a person's session: everything as after switching on, and an empty screen.
+pub const CLEAR: &[u8] = b"\x1b[0m\x1b[r\x1b[?7h\x1b[?25h\x1b[H\x1b[J";
+
 /// Equal cells between two changes are sent rather than jumped over up to this number: a jump
 /// costs as many bytes.
 const GAP: usize = 6;

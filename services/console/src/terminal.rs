@@ -11,13 +11,15 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::termios::{
     ControlModes, InputModes, LocalModes, OptionalActions, OutputModes, QueueSelector,
-    SpecialCodeIndex, Termios, tcflush, tcgetattr, tcgetwinsize, tcsetattr,
+    SpecialCodeIndex, Termios, Winsize, tcflush, tcgetattr, tcgetwinsize, tcsetattr, tcsetwinsize,
 };
+use zeroize::Zeroizing;
 
+use crate::carrier;
 use crate::core::Core;
 use crate::input::{Key, Parser};
 use crate::model::Snapshot;
-use crate::screen::{GOODBYE, Painter, Size};
+use crate::screen::{CLEAR, GOODBYE, Painter, Size};
 
 /// A terminal that is open.
 #[derive(Debug)]
@@ -49,7 +51,7 @@ impl Terminal {
             device: opened,
             found,
             parser: Parser::default(),
-            painter: Painter::new(has_colours(device)),
+            painter: Painter::new(is_screen(device)),
             out: Vec::new(),
             core: Core::default(),
         })
@@ -67,19 +69,59 @@ impl Terminal {
         }
     }
 
-    /// The keys that have come, in small portions so that a flood does not stop everything else.
-    pub(crate) fn keys(&mut self) -> io::Result<Vec<Key>> {
-        let mut bytes = [0; 64];
-        match rustix::io::read(&self.device, &mut bytes) {
-            Ok(0) => Err(io::Error::other("the line was hung up")),
-            Ok(count) => {
-                let parser = &mut self.parser;
-                let keys = bytes[..count].iter().filter_map(|b| parser.push(*b));
-                Ok(keys.collect())
-            }
-            Err(Errno::AGAIN | Errno::INTR) => Ok(Vec::new()),
-            Err(error) => Err(error.into()),
+    /// What has come, in small portions so that a flood does not stop everything else. It may be
+    /// part of a password.
+    pub(crate) fn read(&mut self) -> io::Result<Zeroizing<Vec<u8>>> {
+        let mut bytes = Zeroizing::new(vec![0; 64]);
+        let count = match rustix::io::read(&self.device, bytes.as_mut_slice()) {
+            Ok(0) => return Err(io::Error::other("the line was hung up")),
+            Ok(count) => count,
+            Err(Errno::AGAIN | Errno::INTR) => 0,
+            Err(error) => return Err(error.into()),
+        };
+        bytes.truncate(count);
+        Ok(bytes)
+    }
+
+    /// The key that a byte completes.
+    pub(crate) fn key(&mut self, byte: u8) -> Option<Key> {
+        self.parser.push(byte)
+    }
+
+    /// Gives the line to a person's session: as terminals usually are, with `notice` on it.
+    pub(crate) fn lend(&mut self, notice: &str) -> io::Result<()> {
+        if tcgetwinsize(&self.device).is_ok_and(|size| size.ws_row == 0 || size.ws_col == 0) {
+            // Programs take an unknown size for no room at all.
+            let vt100 = Winsize {
+                ws_row: 24,
+                ws_col: 80,
+                ws_xpixel: 0,
+                ws_ypixel: 0,
+            };
+            tcsetwinsize(&self.device, vt100)?;
         }
+        // The page's last bytes are of no use to anybody, and the notice must not wait for them.
+        self.out.clear();
+        tcflush(&self.device, QueueSelector::IOFlush)?;
+        let has_carrier = carrier::is_there(&self.device);
+        let cooked = cooked(self.found.clone(), has_carrier);
+        tcsetattr(&self.device, OptionalActions::Now, &cooked)?;
+        self.out.extend_from_slice(CLEAR);
+        self.out.extend_from_slice(notice.as_bytes());
+        self.flush()
+    }
+
+    /// Takes the line back. What was typed meanwhile was not meant for the page.
+    pub(crate) fn take_back(&mut self) -> io::Result<()> {
+        self.out.clear();
+        self.parser = Parser::default();
+        tcsetattr(
+            &self.device,
+            OptionalActions::Flush,
+            &raw(self.found.clone()),
+        )?;
+        self.repaint();
+        Ok(())
     }
 
     /// Whether an ESC waits for what may follow it.
@@ -151,8 +193,40 @@ fn raw(mut termios: Termios) -> Termios {
     termios
 }
 
+/// As getty(8) would leave it. With a carrier its loss ends the session; a cable without that wire
+/// must not.
+fn cooked(mut termios: Termios, has_carrier: bool) -> Termios {
+    termios.input_modes = InputModes::ICRNL | InputModes::IXON | InputModes::IUTF8;
+    termios.output_modes = OutputModes::OPOST | OutputModes::ONLCR;
+    termios.local_modes = LocalModes::ISIG
+        | LocalModes::ICANON
+        | LocalModes::ECHO
+        | LocalModes::ECHOE
+        | LocalModes::ECHOK
+        | LocalModes::ECHOCTL
+        | LocalModes::ECHOKE
+        | LocalModes::IEXTEN;
+    termios.control_modes |= ControlModes::CREAD;
+    termios
+        .control_modes
+        .set(ControlModes::CLOCAL, !has_carrier);
+    termios.special_codes[SpecialCodeIndex::VMIN] = 1;
+    termios.special_codes[SpecialCodeIndex::VTIME] = 0;
+    for (code, byte) in [
+        (SpecialCodeIndex::VINTR, 0x03),
+        (SpecialCodeIndex::VQUIT, 0x1c),
+        (SpecialCodeIndex::VERASE, 0x7f),
+        (SpecialCodeIndex::VKILL, 0x15),
+        (SpecialCodeIndex::VEOF, 0x04),
+        (SpecialCodeIndex::VSUSP, 0x1a),
+    ] {
+        termios.special_codes[code] = byte;
+    }
+    termios
+}
+
 /// The kernel's own screens have colours; of what hangs on a line nothing is known.
-fn has_colours(device: &Path) -> bool {
+pub(crate) fn is_screen(device: &Path) -> bool {
     let name = device.to_string_lossy();
     let number = name.strip_prefix("/dev/tty");
     number.is_some_and(|number| number.bytes().all(|b| b.is_ascii_digit()) && !number.is_empty())

@@ -5,7 +5,8 @@
 use std::path::Path;
 
 use api::{Health, HealthState, ServiceState, ServiceStatus, Status};
-use console::core::{Command, Core, Wish};
+use console::Secret;
+use console::core::{Access, Command, Core, Wish};
 use console::input::{Key, Parser};
 use console::model::{self, Address, Interface, Link, Network, Snapshot};
 use console::screen::{Frame, Painter, Size};
@@ -206,7 +207,7 @@ fn thirty_services() {
 fn the_log_of_a_service() {
     let snapshot = healthy();
     let mut core = Core::default();
-    press(&mut core, &snapshot, 0, b"jjl");
+    press(&mut core, &snapshot, 0, b"jj\r");
     assert_eq!(core.log_wanted(), Some("network"));
     let line = |number: u64| api::LogLine {
         uptime_ms: 4_000 + number * 1_111,
@@ -270,6 +271,45 @@ fn a_pasted_text_does_not_reboot() {
             assert!(!matches!(wish, Some(Wish::Do(_))), "{text}");
         }
     }
+}
+
+#[test]
+fn a_password_is_asked_verified_and_limited() {
+    let snapshot = healthy();
+    let mut core = Core::default();
+    assert_eq!(
+        press(&mut core, &snapshot, 0, b"l"),
+        None,
+        "nobody knows yet"
+    );
+    core.admit(Access::Free);
+    assert_eq!(press(&mut core, &snapshot, 0, b"l"), Some(Wish::LogIn));
+    core.admit(Access::Password);
+    for key in [b"r", b"s", b"R", b"P"] {
+        press(&mut core, &snapshot, 0, key);
+        assert_eq!(press(&mut core, &snapshot, 1_000, b"y"), None);
+    }
+    press(&mut core, &snapshot, 2_000, b"l");
+    assert!(core.wants_bytes());
+    let typed = b"secret".map(|byte| core.password_byte(2_000, byte));
+    assert_eq!(typed, [const { None }; 6]);
+    compare("password", &show(&core, &snapshot));
+    let wish = core.password_byte(2_000, b'\r');
+    assert_eq!(wish, Some(Wish::Verify(Secret::from("secret"))));
+    assert!(core.is_verifying());
+    core.verdict(3_000, false, 4_000);
+    assert!(!core.wants_bytes());
+    press(&mut core, &snapshot, 6_999, b"l");
+    assert!(!core.wants_bytes());
+    let last = show(&core, &snapshot).lines().last().unwrap();
+    assert_eq!(last, " After a wrong password: wait 1 s.");
+    press(&mut core, &snapshot, 7_000, b"l");
+    assert!(core.wants_bytes());
+    core.tick(67_000);
+    assert!(!core.wants_bytes(), "nobody finished it");
+    core.admit(Access::Closed("a damaged hash\x1b[2J".into()));
+    assert_eq!(press(&mut core, &snapshot, 90_000, b"l"), None);
+    assert!(!core.wants_bytes());
 }
 
 #[test]
@@ -397,7 +437,7 @@ proptest! {
         let mut core = Core::default();
         let mut parser = Parser::default();
         let mut painter = Painter::new(true);
-        for (now, byte) in (0..).zip(keys.into_iter().chain(*b"l\x1b[5~q")) {
+        for (now, byte) in (0..).zip(keys.into_iter().chain(*b"\r\x1b[5~q")) {
             if let Some(key) = parser.push(byte) {
                 core.key(now * 50, key, &snapshot, size);
             }

@@ -14,6 +14,8 @@ use api::{Health, HealthState, LogLine, ServiceState, ServiceStatus, Status};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::termios::Termios;
 
+use crate::store::Store;
+
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A folder with a socket for PID 1, and the console once it was started.
@@ -34,6 +36,20 @@ impl Bench {
         self.folder.path().join("init.sock")
     }
 
+    fn store_socket(&self) -> PathBuf {
+        self.folder.path().join("store.sock")
+    }
+
+    /// A file in the bench's folder.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The store comes up, with this section `login`.
+    pub(crate) fn store(&self, login: serde_json::Value) -> Store {
+        Store::start(&self.store_socket(), login)
+    }
+
     /// PID 1 comes up.
     pub(crate) fn init(&self) -> Init {
         Init::start(&self.socket())
@@ -45,10 +61,19 @@ impl Bench {
     }
 
     pub(crate) fn start_with(&mut self, devices: &[&Path]) {
+        self.start_as(&[], devices);
+    }
+
+    /// With further options.
+    pub(crate) fn start_as(&mut self, options: &[&str], devices: &[&Path]) {
         let child = Command::new(env!("CARGO_BIN_EXE_console"))
             .arg("--init")
             .arg(self.socket())
+            .arg("--store")
+            .arg(self.store_socket())
+            .args(options)
             .args(devices)
+            .env("RUNTIME_DIRECTORY", self.folder.path())
             .stdin(Stdio::null())
             .spawn()
             .expect("the console was built");
@@ -255,7 +280,8 @@ pub(crate) struct Line {
 impl Line {
     pub(crate) fn new() -> Self {
         use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, ptsname, unlockpt};
-        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+        // The console must not hold the other end of its own line.
+        let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
         let master = openpt(flags).expect("there are pseudo-terminals");
         grantpt(&master).expect("it is a pseudo-terminal");
         unlockpt(&master).expect("it is a pseudo-terminal");
@@ -287,6 +313,11 @@ impl Line {
         let settings: Termios =
             rustix::termios::tcgetattr(&self.slave).expect("the line is a terminal");
         format!("{settings:?}")
+    }
+
+    /// Somebody pulls the plug.
+    pub(crate) fn hang_up(self) {
+        drop(self);
     }
 
     pub(crate) fn type_keys(&mut self, keys: &[u8]) {

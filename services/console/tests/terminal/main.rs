@@ -1,6 +1,8 @@
 //! The real binary on pseudo-terminals, with a PID 1 that speaks the real protocol.
 
 mod bench;
+mod login;
+mod store;
 
 use std::time::Duration;
 
@@ -14,7 +16,7 @@ fn the_page_appears_and_follows_what_changes() {
     bench.start(&[&line]);
     line.wait_for("5 of 5 services up");
     line.wait_for("router-7");
-    line.wait_for("l log  r restart");
+    line.wait_for("l log in  Enter log");
     init.change(|status| status.services[2].status_text = "link eth0 went down".into());
     line.wait_for("link eth0 went down");
 }
@@ -114,7 +116,7 @@ fn garbage_is_ignored_and_the_page_stays_whole() {
     garbage.extend_from_slice(b"Ryzen 5 and Py");
     line.type_keys(&garbage);
     line.type_keys(b"\x1b\x1b\x1bqqn\x0c");
-    line.wait_for("l log  r restart");
+    line.wait_for("l log in  Enter log");
     line.type_keys(b"\x0c");
     line.wait_for("HEALTHY");
     assert!(bench.is_running());
