@@ -11,9 +11,14 @@ use crate::Error;
 use crate::tool::{Tool, ToolError};
 use crate::tree::Tree;
 
-/// ext4 for DATA: made, checked and grown on first boot.
-const PROGRAMS: [&str; 3] = ["mke2fs", "e2fsck", "resize2fs"];
-const PROGRAM_FOLDERS: [&str; 2] = ["/usr/sbin", "/sbin"];
+/// Where each lies in the image. ext4 for DATA: made, checked and grown on first boot. The broker:
+/// the bus service starts it.
+const PROGRAMS: [&str; 4] = [
+    "/usr/sbin/mke2fs",
+    "/usr/sbin/e2fsck",
+    "/usr/sbin/resize2fs",
+    "/usr/bin/dbus-broker",
+];
 const LIBRARY_FOLDERS: [&str; 2] = ["/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu"];
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 
@@ -56,8 +61,11 @@ pub(crate) fn collect() -> Result<Collected, Error> {
     let mut files = BTreeMap::new();
     let mut waiting = Vec::new();
     for program in PROGRAMS {
-        let from = find(program, &PROGRAM_FOLDERS)?;
-        files.insert(format!("/usr/sbin/{program}"), from.clone());
+        let (folder, name) = program.rsplit_once('/').unwrap_or_default();
+        // On this machine it may lie in a folder that is not merged with the one in /usr.
+        let folders = [folder, folder.trim_start_matches("/usr")];
+        let from = find(name, &folders)?;
+        files.insert(program.to_owned(), from.clone());
         waiting.push(from);
     }
     let loader = PathBuf::from(LOADER)
@@ -199,7 +207,9 @@ mod tests {
             .map(|package| package.name.as_str())
             .collect();
         assert!(
-            names.contains(&"e2fsprogs") && names.contains(&"libc6"),
+            ["e2fsprogs", "dbus-broker", "libselinux1", "libc6"]
+                .iter()
+                .all(|name| names.contains(name)),
             "{names:?}"
         );
         let folder = tempfile::tempdir().unwrap();
@@ -214,7 +224,7 @@ mod tests {
                 .arg("--library-path")
                 .arg(&libraries)
                 .arg("--list")
-                .arg(folder.path().join("usr/sbin").join(program))
+                .arg(folder.path().join(program.trim_start_matches('/')))
                 .run()
                 .unwrap();
             for line in listing.lines().filter(|line| line.contains("=>")) {

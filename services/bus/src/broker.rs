@@ -61,3 +61,18 @@ impl Broker {
         self.0.wait()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_may_open_what_all_its_users_may() {
+        let text = include_str!("../service.toml");
+        let manifest = manifest::parse(&"bus".parse().unwrap(), "service.toml", text).unwrap();
+        // Services with names or calls, the two groups' members, root.
+        let users = 15;
+        let open_files = u64::from(manifest.service().limits.open_files.unwrap());
+        assert!(open_files > users * MAX_FDS);
+    }
+}
