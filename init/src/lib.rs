@@ -22,7 +22,6 @@ mod devices;
 mod early;
 pub mod event;
 mod events;
-pub mod fuzz;
 mod keep;
 pub mod log;
 pub mod notify;
