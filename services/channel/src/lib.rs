@@ -1,32 +1,39 @@
-//! The hypervisor's way to PID 1: relays the virtio port `org.x0tta6bl4.control` to the Varlink
-//! socket.
+//! The hypervisor's way in: relays the virtio port `org.x0tta6bl4.control` to PID 1's Varlink
+//! socket, and `org.x0tta6bl4.bus` to the system bus.
 //!
-//! Responsible for: one session at a time, with bounded buffers; forgetting a session when the host
-//! disconnects; an error for every call that PID 1 cannot answer.
+//! Responsible for: one session at a time on each port, with bounded buffers; forgetting a session
+//! when the host disconnects; an error for every call that PID 1 cannot answer; the D-Bus handshake
+//! with the host, and another with the bus.
 //! Not responsible for: the meaning of messages, or who may use them. The hypervisor owns the
 //! machine anyway.
-//! Talks to: the hypervisor (virtio port), PID 1 (`/run/x0/init.sock`).
+//! Talks to: the hypervisor (virtio ports), PID 1 (`/run/x0/init.sock`), the bus
+//! (`/run/dbus/system_bus_socket`).
 #![forbid(unsafe_code)]
 
+pub mod bus;
 mod config;
-pub mod core;
+mod frames;
+mod link;
 mod port;
+mod relay;
+mod sasl;
 mod session;
+pub mod varlink;
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
-pub use config::Config;
+pub use config::{Config, Ends};
+pub use relay::{CAPACITY, Refusal, Relay};
 
-use crate::port::Moved;
-use crate::session::Session;
+use crate::link::Link;
 
 /// Ports are announced by the hypervisor one by one after the kernel has started.
-const PORT_MAY_TAKE: Duration = Duration::from_secs(5);
+const PORTS_MAY_TAKE: Duration = Duration::from_secs(5);
 
 /// How often is looked whether a host has connected. There is no event to wait for: without a host
 /// a port reports its hang-up at once, whenever it is asked.
@@ -37,90 +44,98 @@ const HOST_LOOK: Duration = Duration::from_millis(200);
 pub enum RunError {
     #[error("cannot listen for a request to stop")]
     Signals(#[source] io::Error),
-    #[error(
-        "cannot open the port {path}; is it this service's own, and does nobody else have it open?"
-    )]
-    Open { path: PathBuf, source: io::Error },
-    #[error("the port {path} failed")]
+    #[error("the port {path} failed; is it this service's own, and does nobody else have it open?")]
     Port { path: PathBuf, source: io::Error },
+    #[error("cannot wait for a host")]
+    Wait(#[source] io::Error),
 }
 
-/// Relays until it is asked to stop. A machine without such a port is no error.
+/// Relays until it is asked to stop. A machine without such ports is no error.
 ///
 /// # Errors
-/// When the port cannot be opened or breaks.
+/// When a port cannot be opened or breaks.
 pub fn run(config: &Config) -> Result<(), RunError> {
     let shutdown = runtime::shutdown().map_err(RunError::Signals)?;
     runtime::notify::ready();
-    let failed = |source| RunError::Port {
-        path: config.port.clone(),
-        source,
-    };
-    if !wait_for_port(config, &shutdown, PORT_MAY_TAKE).map_err(failed)? {
-        tracing::info!(port = %config.port.display(), "no management channel here");
-        runtime::notify::status("no management channel here");
-        return Ok(());
-    }
-    let port = port::open(&config.port).map_err(|source| RunError::Open {
-        path: config.port.clone(),
-        source,
-    })?;
-    serve(&port, config, &shutdown).map_err(failed)
+    let mut links = links(config);
+    serve(&mut links, &shutdown, PORTS_MAY_TAKE)
 }
 
-/// Waits a little for the port to be there. False: it is not, or the service shall stop.
-fn wait_for_port(config: &Config, shutdown: impl AsFd, limit: Duration) -> io::Result<bool> {
-    let deadline = Instant::now() + limit;
-    while !config.port.exists() {
-        if Instant::now() >= deadline || pause(&shutdown, HOST_LOOK)? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+fn links(config: &Config) -> [Link<'_>; 2] {
+    [
+        Link::new("control", &config.control, || {
+            Box::new(varlink::Calls::default())
+        }),
+        Link::new(
+            "bus",
+            &config.bus,
+            || Box::new(bus::Conversation::default()),
+        ),
+    ]
 }
 
-fn serve(port: &OwnedFd, config: &Config, shutdown: impl AsFd) -> io::Result<()> {
+fn serve(
+    links: &mut [Link<'_>],
+    shutdown: impl AsFd,
+    ports_may_take: Duration,
+) -> Result<(), RunError> {
     let pet = runtime::notify::watchdog_interval().unwrap_or(Duration::from_secs(60));
-    let mut session = Session::default();
-    let mut connected = None;
+    let deadline = Instant::now() + ports_may_take;
     let mut petted: Option<Instant> = None;
+    let mut told = None;
     loop {
         // Not with every message: a busy host must not keep PID 1 busy, too.
         if petted.is_none_or(|last| last.elapsed() >= pet / 2) {
             petted = Some(Instant::now());
             runtime::notify::watchdog();
         }
-        let host = port::host_is_there(port)?;
-        if connected != Some(host) {
-            connected = Some(host);
-            tracing::info!(host, "management channel");
-            runtime::notify::status(if host { "host connected" } else { "no host" });
-            if !host {
-                // What a host sent before it left is forgotten with it. Later than now the bytes
-                // could be those of the next one.
-                while let Moved::Bytes(_) = port::read(port, &mut [0; 4096])? {}
-                session = Session::default();
+        let may_come = Instant::now() < deadline;
+        let mut hosts = 0;
+        for link in links.iter_mut() {
+            if may_come {
+                link.open()?;
             }
+            hosts += usize::from(link.look()?);
         }
-        let stop = if host {
-            session.wait(port, &shutdown, pet / 2)?
-        } else {
-            pause(&shutdown, HOST_LOOK.min(pet / 2))?
-        };
-        if stop {
+        let ports = links.iter().filter(|link| link.port.is_some()).count();
+        if ports == 0 && !may_come {
+            tracing::info!("no management channel here");
+            runtime::notify::status("no management channel here");
             return Ok(());
         }
-        if host {
-            session.relay(port, config)?;
+        let status = describe(links);
+        if told.as_ref() != Some(&status) {
+            runtime::notify::status(&status);
+            told = Some(status);
+        }
+        let complete = hosts == ports && (ports == links.len() || !may_come);
+        let limit = if complete {
+            pet / 2
+        } else {
+            HOST_LOOK.min(pet / 2)
+        };
+        let mut fds = vec![PollFd::new(&shutdown, PollFlags::IN)];
+        for link in links.iter() {
+            link.wanted(&mut fds);
+        }
+        port::wait(&mut fds, limit).map_err(RunError::Wait)?;
+        if fds[0].revents().contains(PollFlags::IN) {
+            return Ok(());
+        }
+        drop(fds);
+        for link in links.iter_mut() {
+            link.relay()?;
         }
     }
 }
 
-/// Waits for `limit` or until the service shall stop (true).
-fn pause(shutdown: &impl AsFd, limit: Duration) -> io::Result<bool> {
-    let mut fds = [PollFd::new(shutdown, PollFlags::IN)];
-    port::wait(&mut fds, limit)?;
-    Ok(fds[0].revents().contains(PollFlags::IN))
+fn describe(links: &[Link<'_>]) -> String {
+    let connected: Vec<&str> = links.iter().filter_map(Link::describe).collect();
+    if connected.is_empty() {
+        "no host".to_owned()
+    } else {
+        format!("host connected: {}", connected.join(", "))
+    }
 }
 
 #[cfg(test)]
@@ -130,27 +145,43 @@ mod tests {
     use std::os::unix::net::{UnixListener, UnixStream};
     use std::thread::{self, JoinHandle};
 
+    fn config(folder: &std::path::Path) -> Config {
+        let ends = |port, service| Ends {
+            port: folder.join(port),
+            service: folder.join(service),
+        };
+        Config {
+            control: ends("control", "init.sock"),
+            bus: ends("bus", "bus.sock"),
+        }
+    }
+
     /// A channel at work, with a socket pair in place of the port.
     struct Bench {
         host: Option<UnixStream>,
         stop: UnixStream,
         folder: tempfile::TempDir,
-        channel: JoinHandle<io::Result<()>>,
+        channel: JoinHandle<Result<(), RunError>>,
     }
 
     impl Bench {
         fn new() -> Self {
+            Self::with(false)
+        }
+
+        fn with(bus: bool) -> Self {
             let folder = tempfile::tempdir().unwrap();
-            let config = Config {
-                port: folder.path().join("port"),
-                init: folder.path().join("init.sock"),
-            };
+            let config = config(folder.path());
             let (host, port) = UnixStream::pair().unwrap();
             let (stop, shutdown) = UnixStream::pair().unwrap();
             port.set_nonblocking(true).unwrap();
             host.set_read_timeout(Some(Duration::from_secs(10)))
                 .unwrap();
-            let channel = thread::spawn(move || serve(&port.into(), &config, &shutdown));
+            let channel = thread::spawn(move || {
+                let mut links = links(&config);
+                links[usize::from(bus)].port = Some(port.into());
+                serve(&mut links, &shutdown, Duration::ZERO)
+            });
             Self {
                 host: Some(host),
                 stop,
@@ -201,7 +232,7 @@ mod tests {
     fn more_than_the_buffers_hold_passes_unharmed() {
         let mut bench = Bench::new();
         let listener = bench.listen();
-        let long = vec![b'x'; 20 * core::CAPACITY];
+        let long = vec![b'x'; 20 * CAPACITY];
         let mut host = bench.host().try_clone().unwrap();
         let sent = long.clone();
         let sender = thread::spawn(move || {
@@ -234,6 +265,36 @@ mod tests {
     }
 
     #[test]
+    fn a_host_talks_to_the_bus_after_two_handshakes() {
+        let mut bench = Bench::with(true);
+        let listener = UnixListener::bind(bench.folder.path().join("bus.sock")).unwrap();
+        let (guid, call) = (
+            "0123456789abcdef0123456789abcdef",
+            b"l\x01\0\x01\0\0\0\0\x01\0\0\0\0\0\0\0",
+        );
+        bench.send(b"\0AUTH EXTERNAL 31303030\r\nBEGIN\r\n");
+        bench.send(call);
+        let (mut bus, _) = listener.accept().unwrap();
+        let mut hello = [0; 29];
+        bus.read_exact(&mut hello).unwrap();
+        assert_eq!(&hello, b"\0AUTH EXTERNAL\r\nDATA\r\nBEGIN\r\n");
+        bus.write_all(format!("DATA\r\nOK {guid}\r\n").as_bytes())
+            .unwrap();
+        let mut got = [0; 16];
+        bus.read_exact(&mut got).unwrap();
+        assert_eq!(&got, call);
+        bus.write_all(call).unwrap();
+        let mut answer = vec![0; 37 + 16];
+        bench.host().read_exact(&mut answer).unwrap();
+        assert_eq!(answer, [format!("OK {guid}\r\n").as_bytes(), call].concat());
+        // The bus ends: so does what the host can read as messages.
+        drop(bus);
+        bench.host().read_exact(&mut got).unwrap();
+        assert_eq!(got, [0; 16]);
+        bench.ends();
+    }
+
+    #[test]
     fn a_host_that_leaves_takes_its_session_with_it() {
         let mut bench = Bench::new();
         let listener = bench.listen();
@@ -248,13 +309,24 @@ mod tests {
 
     #[test]
     fn a_machine_without_a_port_is_no_error() {
-        let config = Config {
-            port: "/nonexistent/port".into(),
-            init: "/nonexistent/init".into(),
-        };
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
         let (_stop, shutdown) = UnixStream::pair().unwrap();
-        let (begin, limit) = (Instant::now(), Duration::ZERO);
-        assert!(!wait_for_port(&config, &shutdown, limit).unwrap());
-        assert!(begin.elapsed() < PORT_MAY_TAKE);
+        serve(&mut links(&config), &shutdown, Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_port_that_is_no_port_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path());
+        std::fs::create_dir(&config.bus.port).unwrap();
+        let (_stop, shutdown) = UnixStream::pair().unwrap();
+        let limit = Duration::from_secs(10);
+        let error = serve(&mut links(&config), &shutdown, limit).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains(&*config.bus.port.to_string_lossy())
+        );
     }
 }

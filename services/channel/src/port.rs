@@ -1,4 +1,4 @@
-//! The two ends: a virtio port and PID 1's socket.
+//! The two ends: a virtio port and a service's socket.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 
 /// Opens the port without waiting for anything. Only one process may have it open.
 pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
@@ -22,11 +22,11 @@ pub(crate) fn open(path: &Path) -> io::Result<OwnedFd> {
     Ok(port.into())
 }
 
-/// Connects to PID 1. A full backlog is an error rather than a wait.
-pub(crate) fn connect_to_init(path: &Path) -> io::Result<OwnedFd> {
+/// Connects to a service. A full backlog is an error rather than a wait.
+pub(crate) fn connect(path: &Path) -> io::Result<OwnedFd> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    connect(&socket, &SocketAddrUnix::new(path)?)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket)
 }
 

@@ -1,14 +1,13 @@
-//! What is relayed where, without any input or output.
+//! What is relayed between a host and PID 1, without any input or output.
 //!
 //! Varlink messages end in a NUL byte. The relay counts them and knows whether it is inside one,
 //! but does not read them: what a message means is PID 1's business.
 
-/// Bytes held per direction. A reader waits while its direction is full.
-pub const CAPACITY: usize = 64 * 1024;
+use crate::relay::{CAPACITY, Refusal, Relay};
 
 /// The state of the one session that the host has with PID 1.
 #[derive(Debug, Default)]
-pub struct Relay {
+pub struct Calls {
     to_init: Vec<u8>,
     to_host: Vec<u8>,
     /// Messages that PID 1 has not answered yet.
@@ -21,21 +20,16 @@ pub struct Relay {
     skipping: bool,
 }
 
-impl Relay {
-    /// How many bytes may be read from the host now.
-    #[must_use]
-    pub fn room_from_host(&self) -> usize {
+impl Relay for Calls {
+    fn room_from_host(&self) -> usize {
         CAPACITY - self.to_init.len().min(CAPACITY)
     }
 
-    /// How many bytes may be read from PID 1 now.
-    #[must_use]
-    pub fn room_from_init(&self) -> usize {
+    fn room_from_back(&self) -> usize {
         CAPACITY - self.to_host.len().min(CAPACITY)
     }
 
-    /// The host sent `bytes`.
-    pub fn from_host(&mut self, bytes: &[u8]) {
+    fn host_sent(&mut self, bytes: &[u8]) {
         let mut bytes = bytes;
         if self.skipping {
             let Some(end) = bytes.iter().position(|byte| *byte == 0) else {
@@ -51,44 +45,34 @@ impl Relay {
         }
     }
 
-    /// PID 1 sent `bytes`.
-    pub fn from_init(&mut self, bytes: &[u8]) {
+    fn back_sent(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
         if let Some(last) = bytes.last() {
             self.init_inside = *last != 0;
             self.unanswered = self.unanswered.saturating_sub(messages(bytes));
             self.to_host.extend_from_slice(bytes);
         }
+        Ok(())
     }
 
-    /// What waits for PID 1; [`Relay::sent_to_init`] takes it away.
-    #[must_use]
-    pub fn to_init(&self) -> &[u8] {
+    fn to_back(&self) -> &[u8] {
         &self.to_init
     }
 
-    pub fn sent_to_init(&mut self, count: usize) {
+    fn sent_to_back(&mut self, count: usize) {
         self.to_init.drain(..count);
     }
 
-    /// What waits for the host; [`Relay::sent_to_host`] takes it away.
-    #[must_use]
-    pub fn to_host(&self) -> &[u8] {
+    fn to_host(&self) -> &[u8] {
         &self.to_host
     }
 
-    pub fn sent_to_host(&mut self, count: usize) {
+    fn sent_to_host(&mut self, count: usize) {
         self.to_host.drain(..count);
-    }
-
-    /// The host has left. Nothing of its session stays: half a message is forgotten, and answers
-    /// that it did not fetch do not reach the next one. The connection to PID 1 has to be closed.
-    pub fn host_left(&mut self) {
-        *self = Self::default();
     }
 
     /// PID 1 closed the connection, or could not be reached. The host gets an error for every
     /// message that is without an answer, and can go on with the next one.
-    pub fn init_lost(&mut self, reason: &str) {
+    fn back_lost(&mut self, reason: &str) {
         self.to_init.clear();
         self.skipping |= self.host_inside;
         // An answer that was cut short ends here. The host sees that it is broken, and needs no
@@ -102,7 +86,7 @@ impl Relay {
         self.host_inside = false;
         let message = failure(reason);
         for _ in 0..unanswered {
-            if self.room_from_init() < message.len() {
+            if self.room_from_back() < message.len() {
                 break;
             }
             self.to_host.extend_from_slice(&message);
@@ -137,7 +121,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn errors(relay: &Relay) -> usize {
+    fn errors(relay: &Calls) -> usize {
         String::from_utf8_lossy(relay.to_host())
             .matches("InitUnreachable")
             .count()
@@ -145,64 +129,64 @@ mod tests {
 
     #[test]
     fn relays_both_ways() {
-        let mut relay = Relay::default();
-        relay.from_host(b"call\0");
-        assert_eq!(relay.to_init(), b"call\0");
-        relay.sent_to_init(2);
-        assert_eq!(relay.to_init(), b"ll\0");
-        relay.from_init(b"answer\0");
+        let mut relay = Calls::default();
+        relay.host_sent(b"call\0");
+        assert_eq!(relay.to_back(), b"call\0");
+        relay.sent_to_back(2);
+        assert_eq!(relay.to_back(), b"ll\0");
+        relay.back_sent(b"answer\0").unwrap();
         assert_eq!(relay.to_host(), b"answer\0");
     }
 
     #[test]
     fn a_lost_init_becomes_an_error_for_every_open_call() {
-        let mut relay = Relay::default();
-        relay.from_host(b"one\0two\0");
-        relay.from_init(b"answer\0");
-        relay.init_lost("it said \"no\"\n");
+        let mut relay = Calls::default();
+        relay.host_sent(b"one\0two\0");
+        relay.back_sent(b"answer\0").unwrap();
+        relay.back_lost("it said \"no\"\n");
         assert_eq!(errors(&relay), 1);
         assert!(relay.to_host().ends_with(b"it said 'no' \"}}\0"));
     }
 
     #[test]
     fn the_rest_of_a_lost_message_is_left_out() {
-        let mut relay = Relay::default();
-        relay.from_host(b"first ha");
-        relay.sent_to_init(8);
-        relay.init_lost("gone");
+        let mut relay = Calls::default();
+        relay.host_sent(b"first ha");
+        relay.sent_to_back(8);
+        relay.back_lost("gone");
         assert_eq!(errors(&relay), 1);
-        relay.from_host(b"lf");
-        relay.from_host(b" of it\0second\0");
-        assert_eq!(relay.to_init(), b"second\0");
+        relay.host_sent(b"lf");
+        relay.host_sent(b" of it\0second\0");
+        assert_eq!(relay.to_back(), b"second\0");
     }
 
     #[test]
     fn an_answer_that_was_cut_short_is_ended_and_not_answered_twice() {
-        let mut relay = Relay::default();
-        relay.from_host(b"call\0");
-        relay.from_init(b"{\"para");
-        relay.init_lost("gone");
+        let mut relay = Calls::default();
+        relay.host_sent(b"call\0");
+        relay.back_sent(b"{\"para").unwrap();
+        relay.back_lost("gone");
         assert_eq!(relay.to_host(), b"{\"para\0");
     }
 
     #[test]
     fn an_idle_host_is_not_told() {
-        let mut relay = Relay::default();
-        relay.from_host(b"call\0");
-        relay.from_init(b"answer\0");
+        let mut relay = Calls::default();
+        relay.host_sent(b"call\0");
+        relay.back_sent(b"answer\0").unwrap();
         relay.sent_to_host(7);
-        relay.init_lost("gone");
+        relay.back_lost("gone");
         assert_eq!(relay.to_host(), b"");
     }
 
     #[test]
     fn the_next_host_finds_a_clean_session() {
-        let mut relay = Relay::default();
-        relay.from_host(b"half a mess");
-        relay.from_init(b"late answer\0");
-        relay.host_left();
-        relay.from_host(b"call\0");
-        assert_eq!(relay.to_init(), b"call\0");
+        let mut relay = Calls::default();
+        relay.host_sent(b"half a mess");
+        relay.back_sent(b"late answer\0").unwrap();
+        relay = Calls::default();
+        relay.host_sent(b"call\0");
+        assert_eq!(relay.to_back(), b"call\0");
         assert_eq!(relay.to_host(), b"");
     }
 
@@ -231,15 +215,15 @@ mod tests {
         fn after_a_loss_init_gets_whole_messages_only(
             events in prop::collection::vec(event(), 0..60),
         ) {
-            let mut relay = Relay::default();
+            let mut relay = Calls::default();
             // What the host has sent since its session began, and what PID 1 has got since its.
             let (mut host_inside, mut connection_begins_inside) = (false, false);
             for event in events {
                 match event {
                     Event::Host(bytes) => {
-                        let before = relay.to_init().len();
-                        relay.from_host(&bytes);
-                        let passed = &relay.to_init()[before..];
+                        let before = relay.to_back().len();
+                        relay.host_sent(&bytes);
+                        let passed = &relay.to_back()[before..];
                         let lost = match connection_begins_inside {
                             true => bytes.iter().position(|b| *b == 0).map_or(bytes.len(), |at| at + 1),
                             false => 0,
@@ -252,18 +236,18 @@ mod tests {
                             connection_begins_inside = false;
                         }
                     }
-                    Event::Init(bytes) => relay.from_init(&bytes),
+                    Event::Init(bytes) => relay.back_sent(&bytes).unwrap(),
                     Event::HostLeft => {
-                        relay.host_left();
+                        relay = Calls::default();
                         (host_inside, connection_begins_inside) = (false, false);
                     }
                     Event::InitLost => {
-                        relay.init_lost("gone");
-                        prop_assert_eq!(relay.to_init(), b"");
+                        relay.back_lost("gone");
+                        prop_assert_eq!(relay.to_back(), b"");
                         connection_begins_inside = host_inside;
                     }
                     Event::Drain => {
-                        relay.sent_to_init(relay.to_init().len());
+                        relay.sent_to_back(relay.to_back().len());
                         relay.sent_to_host(relay.to_host().len());
                     }
                 }
