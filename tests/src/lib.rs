@@ -1,11 +1,11 @@
 //! Boots the appliance in QEMU and drives it.
 //!
 //! Responsible for: starting QEMU with firmware, disk copies and cards, the serial line as a screen,
-//! QMP, PID 1's control interface and the fault agent over virtio ports, network namespaces at both
+//! QMP, PID 1's control interface, the bus and the fault agent over virtio ports, network namespaces at both
 //! ends of the router, a deadline on every wait, and what is kept when a case fails.
 //! Not responsible for: building the image (crate `image`) and what a case asserts
 //! (`tests/tests/`).
-//! Talks to: QEMU, `ip`, and the appliance through its serial line and two virtio ports.
+//! Talks to: QEMU, `ip`, and the appliance through its serial line and three virtio ports.
 #![forbid(unsafe_code)]
 
 use std::path::{Path, PathBuf};

@@ -8,6 +8,7 @@ use crate::firmware::Firmware;
 
 /// Names of the virtio ports that the appliance knows.
 pub(crate) const CONTROL_PORT: &str = "org.x0tta6bl4.control";
+pub(crate) const BUS_PORT: &str = "org.x0tta6bl4.bus";
 pub(crate) const TEST_PORT: &str = "org.x0tta6bl4.test";
 
 /// A machine before it is started.
@@ -22,7 +23,7 @@ pub struct Machine {
     /// In the order in which the kernel numbers them.
     pub cards: Vec<Card>,
     pub serial: SerialLine,
-    /// Folder of the sockets `qmp`, `serial`, `control` and `test`. Its path has to be short;
+    /// Folder of the sockets `qmp`, `serial`, `control`, `bus` and `test`. Its path has to be short;
     /// [`crate::Vm`] sets it.
     pub sockets: PathBuf,
     /// Waits for `cont` from the monitor before the first instruction.
@@ -177,7 +178,12 @@ impl Machine {
         arguments.pair("-chardev", socket("qmp"));
         arguments.pair("-mon", "chardev=qmp,mode=control");
         arguments.pair("-device", "virtio-serial-pci");
-        for (id, name) in [("control", CONTROL_PORT), ("test", TEST_PORT)] {
+        let ports = [
+            ("control", CONTROL_PORT),
+            ("bus", BUS_PORT),
+            ("test", TEST_PORT),
+        ];
+        for (id, name) in ports {
             arguments.pair("-chardev", socket(id));
             arguments.pair(
                 "-device",

@@ -91,6 +91,12 @@ pub(crate) fn run(args: Args) -> Result<()> {
             node.name,
             node.machine.sockets.display()
         );
+        let bus = node.machine.socket("bus");
+        println!(
+            "{}: its bus: busctl --address=unix:path={} list",
+            node.name,
+            bus.display()
+        );
     }
     if on_terminal {
         println!("Ctrl-A X leaves QEMU, Ctrl-A H lists what else it can do.");

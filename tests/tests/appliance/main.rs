@@ -13,6 +13,7 @@ use image::layout::MIB;
 use image::{Outputs, Profile, Request};
 
 mod boot;
+mod bus;
 mod data;
 mod fault;
 mod network;
