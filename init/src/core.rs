@@ -3,6 +3,7 @@
 //! says, so that every rule can be tested with simulated time.
 
 mod blame;
+mod escalate;
 mod health;
 pub(crate) mod saved;
 mod shutdown;
@@ -25,6 +26,8 @@ pub struct Core {
     units: Vec<Unit>,
     /// For each unit, those that it needs.
     needs: Vec<Vec<usize>>,
+    /// For each unit, those that are restarted with it.
+    followers: Vec<Vec<usize>>,
     gate: Gate,
     shutdown: Option<Shutdown>,
     booted: Moment,
@@ -37,9 +40,11 @@ impl Core {
     #[must_use]
     pub fn new(now: Moment, table: Table) -> Self {
         let needs = table.needs_by_position();
+        let followers = escalate::followers(table.services());
         let services = table.into_services().into_iter();
         Self {
             needs,
+            followers,
             units: services.map(|service| Unit::new(service, now)).collect(),
             gate: Gate::new(now),
             shutdown: None,
@@ -207,7 +212,11 @@ impl Core {
             return;
         };
         let end = unit.exited(now, exit, down);
-        self.tell_end(id, end);
+        let comes_back = matches!(unit.state, State::Backoff { .. } | State::Waiting);
+        self.tell_end(now, id, end);
+        if comes_back {
+            self.restart_followers(now, id);
+        }
     }
 
     fn spawn_failed(&mut self, now: Moment, id: ServiceId, reason: &str) {
@@ -311,18 +320,10 @@ impl Core {
         self.actions.push(Action::Note(kind, Some(id), reason));
     }
 
-    fn tell_end(&mut self, id: ServiceId, end: unit::End) {
+    fn tell_end(&mut self, now: Moment, id: ServiceId, end: unit::End) {
         match end {
             unit::End::Expected(text) => self.tell(Level::Info, id, text),
-            unit::End::GivenUp(text) => {
-                self.tell(Level::Error, id, text.clone());
-                self.note("given_up", id, text.clone());
-                let unit = &self.units[id.0];
-                if unit.service.critical {
-                    let reason = format!("service {} given up: {text}", unit.service.name);
-                    self.actions.push(Action::Escalate(reason));
-                }
-            }
+            unit::End::GivenUp(text) => self.given_up(now, id, text),
             unit::End::Retried(text) => {
                 self.note("failed", id, text.clone());
                 self.tell(Level::Warning, id, text);

@@ -22,6 +22,7 @@ mod devices;
 mod early;
 pub mod event;
 mod events;
+pub mod fuzz;
 mod keep;
 pub mod log;
 pub mod notify;

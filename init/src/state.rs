@@ -255,6 +255,13 @@ impl StateFile {
         ))
     }
 
+    /// The first record's bytes, to start fuzzing from.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; HEAD_BYTES + self.written.len()];
+        read_all(&self.file, &mut bytes, place(self.sequence % 2));
+        bytes
+    }
+
     /// Writes a record, unless it is the same as the last one.
     pub(crate) fn write(&mut self, state: &State) -> Result<(), StateError> {
         let json = serde_json::to_vec(state).map_err(StateError::Syntax)?;

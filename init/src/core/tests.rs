@@ -117,6 +117,14 @@ impl Machine {
         self.exit(name, Exit::Signal(11));
     }
 
+    /// Lets a service that is always started again at once use up its restarts.
+    fn exhaust(&mut self, name: &str) {
+        let id = self.id(name);
+        while self.core.units()[id.0].alive() {
+            self.crash(name);
+        }
+    }
+
     /// Lets time pass, with a tick at each deadline.
     fn pass(&mut self, ms: u64) {
         let end = self.now.after_ms(ms);
@@ -569,4 +577,58 @@ proptest! {
         machine.pass(60_000);
         prop_assert_eq!(machine.finished.len(), 1);
     }
+}
+
+const AT_ONCE: &str = "[restart]\nburst = 3\ndelay_max_ms = 0";
+
+#[test]
+fn only_declared_dependants_are_restarted_with_a_service() {
+    let mut machine = Machine::booted(&[
+        ("a", AT_ONCE),
+        ("b", "needs = [\"a\"]"),
+        ("c", "needs = [\"a\"]\nrestart_with = [\"a\"]"),
+        ("d", "needs = [\"c\"]\nrestart_with = [\"c\"]"),
+    ]);
+    for name in ["a", "b", "c", "d"] {
+        machine.ready(name);
+    }
+    machine.crash("a");
+    assert_eq!(machine.terminated, ["c", "d"]);
+    machine.exit("c", Exit::Code(0));
+    machine.exit("d", Exit::Code(0));
+    // They wait for what they need.
+    assert_eq!(machine.state("c"), ServiceState::Waiting);
+    machine.ready("a");
+    assert_eq!(machine.state("c"), ServiceState::Starting);
+    assert_eq!(machine.state("d"), ServiceState::Waiting);
+    assert_eq!(machine.state("b"), ServiceState::Ready);
+}
+
+#[test]
+fn dependants_are_tried_before_the_machine_is_given_up() {
+    let critical = format!("critical = true\n{AT_ONCE}");
+    let mut machine = Machine::booted(&[
+        ("a", &critical),
+        ("c", "needs = [\"a\"]\nrestart_with = [\"a\"]"),
+    ]);
+    machine.ready("a");
+    machine.ready("c");
+    for _ in 0..4 {
+        machine.crash("a");
+    }
+    // All of its restarts are used up; it is started once more, and its dependant with it.
+    assert_eq!(machine.escalations, Vec::<String>::new());
+    assert_eq!(machine.state("a"), ServiceState::Starting);
+    assert_eq!(machine.terminated, ["c"]);
+    machine.exit("c", Exit::Code(0));
+    machine.exhaust("a");
+    assert_eq!(machine.state("a"), ServiceState::Failed);
+    let [reason] = machine.escalations.as_slice() else {
+        panic!("{:?}", machine.escalations);
+    };
+    assert!(reason.starts_with("service a given up: "), "{reason}");
+    // A person may always try.
+    let id = machine.id("a");
+    machine.send(Event::Start(id));
+    assert_eq!(machine.state("a"), ServiceState::Starting);
 }

@@ -148,6 +148,18 @@ impl Machine {
         rustix::process::Pid::from_raw(i32::try_from(outer).unwrap())
     }
 
+    /// Resident memory of PID 1.
+    pub(crate) fn rss_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(self.path("/proc/1/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        line.unwrap()
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
+    }
+
     /// Processes of the namespace that are dead and not buried.
     pub(crate) fn zombies(&self) -> usize {
         let init = processes()

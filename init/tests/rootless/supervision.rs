@@ -78,6 +78,25 @@ fn a_hundred_kills_in_a_row() {
     assert_eq!(machine.zombies(), 0);
 }
 
+/// A sample of what `ci/bench init` does ten thousand times.
+#[test]
+fn a_thousand_restarts_do_not_grow_pid_1() {
+    let keys = "binary = \"/bin/true\"\nreadiness = \"exec\"\n\
+                [restart]\nburst = 1000\nburst_window_s = 1\ndelay_max_ms = 0";
+    let machine = Machine::boot(&[("quick", keys.into())]);
+    let until = |restarts| {
+        machine.eventually("it was restarted often enough", || {
+            (machine.service("quick").restarts >= restarts).then_some(())
+        });
+    };
+    // Until its log is full.
+    until(600);
+    let before = machine.rss_kib();
+    until(1600);
+    let growth = machine.rss_kib().saturating_sub(before);
+    assert!(growth < 64, "{growth} KiB");
+}
+
 #[test]
 fn a_stopped_service_is_noticed_by_its_watchdog() {
     let keys = format!("watchdog_s = 1\n{PATIENT}");

@@ -71,6 +71,8 @@ pub(crate) fn notify() -> Vec<Vec<u8>> {
     texts(&[
         "READY=1\nSTATUS=up\nWATCHDOG=1",
         "STOPPING=1",
+        "FDSTORE=1\nFDNAME=socket\nFDPOLL=0",
+        "FDSTOREREMOVE=1\nFDNAME=a b",
         "MAINPID=12\nRELOADING=1\nX=\n=",
     ])
 }
@@ -81,6 +83,8 @@ pub(crate) fn varlink_calls() -> Vec<Vec<u8>> {
         r#"{"method":"org.x0tta6bl4.Init.Logs","parameters":{"service":"data","lines":9},"more":true}"#,
         r#"{"method":"org.x0tta6bl4.Init.Power","parameters":{"action":"reboot"},"oneway":true}"#,
         r#"{"method":"org.varlink.service.GetInterfaceDescription","parameters":{"interface":"x"}}"#,
+        r#"{"method":"org.x0tta6bl4.Init.Events","parameters":{"first":7},"more":true}"#,
+        "{\"method\":\"org.x0tta6bl4.Init.Reexec\"}\0{\"method\":\"org.x0tta6bl4.Init.Blame\"}\0",
     ])
 }
 

@@ -46,18 +46,33 @@ pub const TARGETS: &[Target] = &[
     },
     Target {
         name: "notify",
-        run: notify,
+        run: init::fuzz::notify,
         seeds: seeds::notify,
     },
     Target {
         name: "varlink-call",
-        run: varlink_call,
+        run: init::fuzz::calls,
         seeds: seeds::varlink_calls,
     },
     Target {
         name: "varlink-reply",
         run: varlink_reply,
         seeds: seeds::varlink_replies,
+    },
+    Target {
+        name: "pid-1-state",
+        run: init::fuzz::state,
+        seeds: || vec![init::fuzz::states().0],
+    },
+    Target {
+        name: "pid-1-state-file",
+        run: init::fuzz::state_file,
+        seeds: || vec![init::fuzz::states().1],
+    },
+    Target {
+        name: "pid-1-log",
+        run: init::fuzz::log,
+        seeds: || vec![init::fuzz::logs()],
     },
     Target {
         name: "data-gpt",
@@ -112,16 +127,6 @@ fn service_table(bytes: &[u8]) {
             .enumerate()
             .all(|(own, needs)| needs.iter().all(|need| *need < own))
     );
-}
-
-fn notify(bytes: &[u8]) {
-    // Any list of notifications is fine.
-    let _ = init::notify::parse(bytes);
-}
-
-fn varlink_call(bytes: &[u8]) {
-    // A request, a refusal or no call at all: each is fine.
-    let _ = init::request::read(bytes);
 }
 
 fn varlink_reply(bytes: &[u8]) {

@@ -1,4 +1,5 @@
-//! `ci/bench init`: PID 1 beside other supervisors: the same services, the same clock, in turns.
+//! `ci/bench init`: PID 1 by itself over thousands of re-executions and restarts ([`endurance`]), and
+//! beside other supervisors: the same services, the same clock, in turns.
 //!
 //! A service counts as started when its program runs, seen from outside in `/proc`; nobody's own
 //! word is taken for it. Each supervisor is PID 1 of a PID namespace, so that nothing outlives it.
@@ -20,6 +21,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::bench::{Results, median};
 use crate::checkout;
 
+mod endurance;
+
 /// As many services as a full appliance has.
 const FEW: usize = 30;
 const MANY: usize = 200;
@@ -30,13 +33,22 @@ pub(crate) struct Args {
     /// Rounds; the figures are medians over all of them
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    /// Only re-executions and restarts, without the other supervisors
+    #[arg(long)]
+    endurance: bool,
     /// The dinit to measure beside, when it is not on PATH
     #[arg(long, value_name = "PROGRAM")]
     dinit: Option<PathBuf>,
 }
 
 pub(crate) fn run(args: Args) -> Result<()> {
-    let mut contestants = vec![Contestant::new(Supervisor::Init(build_init()?))];
+    let programs = build()?;
+    let mut results = Results::new("init")?;
+    endurance::run(&programs, &mut results)?;
+    if args.endurance {
+        return results.publish().map(drop);
+    }
+    let mut contestants = vec![Contestant::new(Supervisor::Init(programs.init))];
     match args.dinit.or_else(|| on_path("dinit")) {
         Some(dinit) => contestants.push(Contestant::new(Supervisor::Dinit(dinit))),
         None => eprintln!(
@@ -50,7 +62,6 @@ pub(crate) fn run(args: Args) -> Result<()> {
             contestant.measure()?;
         }
     }
-    let mut results = Results::new("init")?;
     let mut figures = contestants.iter_mut().map(Contestant::figures);
     let ours = figures.next().context("our own PID 1 is measured first")?;
     results.add("rss_kib", ours.rss_kib, "kib");
@@ -393,8 +404,20 @@ fn on_path(program: &str) -> Option<PathBuf> {
         .find(|path| path.is_file())
 }
 
-/// Our PID 1, compiled as for the image.
-fn build_init() -> Result<PathBuf> {
+/// Compiled as for the image.
+struct Programs {
+    init: PathBuf,
+    /// The service of PID 1's own tests.
+    puppet: PathBuf,
+}
+
+impl Programs {
+    fn puppet(&self, orders: &[&str], keys: &str) -> String {
+        format!("binary = {:?}\narguments = {orders:?}\n{keys}", self.puppet)
+    }
+}
+
+fn build() -> Result<Programs> {
     const TARGET: &str = "x86_64-unknown-linux-gnu";
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(checkout::target, PathBuf::from);
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
@@ -408,7 +431,7 @@ fn build_init() -> Result<PathBuf> {
             "--target",
             TARGET,
         ])
-        .args(["--package", "init", "--bin", "init", "--target-dir"])
+        .args(["--package", "init", "--bins", "--target-dir"])
         .arg(&target)
         .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static")
         .env_remove("RUSTFLAGS")
@@ -416,7 +439,12 @@ fn build_init() -> Result<PathBuf> {
         .status()
         .context("run cargo")?;
     ensure!(status.success(), "cargo could not build init");
-    Ok(target.join(TARGET).join("image/init"))
+    let folder = target.join(TARGET).join("image").canonicalize();
+    let folder = folder.context("find what cargo built")?;
+    Ok(Programs {
+        init: folder.join("init"),
+        puppet: folder.join("init-puppet"),
+    })
 }
 
 /// Debian's runit, unpacked in the cache and not installed: its package would take over the host.
