@@ -96,7 +96,6 @@ pub fn states() -> (Vec<u8>, Vec<u8>) {
         core: core.save(),
         processes: Vec::new(),
         clients: Vec::new(),
-        notes: crate::events::Events::default(),
         records: crate::slots::Records::default(),
         jobs: Vec::new(),
         health: HealthState::Starting,

@@ -80,7 +80,6 @@ impl Shell {
             } else {
                 Vec::new()
             },
-            notes: self.notes.clone(),
             records: self.records.clone(),
             jobs: self.verdict.open_jobs(),
             health: self.verdict.health,

@@ -67,7 +67,6 @@ impl Shell {
             core: saved_core,
             processes: saved,
             clients,
-            notes,
             records,
             jobs,
             health,
@@ -79,7 +78,10 @@ impl Shell {
         let (notify, listener) = (take(fds.notify)?, take(fds.listener)?);
         let logs = fds.logs.and_then(|fd| inherited.take(fd));
         let count = table.services().len();
-        let logs = logs.map_or_else(|| LogFile::new(count), |fd| LogFile::adopt(fd, count));
+        let logs = logs.map_or_else(
+            || LogFile::new(count + 1),
+            |fd| LogFile::adopt(fd, count + 1),
+        );
         let core = if soft_reboot {
             let mut core = Core::new(now, table);
             core.keep_counters(saved_core);
@@ -98,7 +100,8 @@ impl Shell {
                 control.restore(stream, client, what.flatten());
             }
         }
-        let mut places: Vec<usize> = (0..count).collect();
+        // The first is for the notes.
+        let mut places: Vec<usize> = (1..=count).collect();
         places.retain(|place| saved.iter().all(|process| process.log != *place));
         let mut strangers = Vec::new();
         let mut processes: Vec<Option<Process>> = (0..count).map(|_| None).collect();
@@ -121,7 +124,7 @@ impl Shell {
             control,
         };
         let mut shell = Self::assemble(core, processes, logs, place, teller, sockets, state_file)?;
-        (shell.counters, shell.notes, shell.records) = (counters, notes, records);
+        (shell.counters, shell.records) = (counters, records);
         shell.verdict.resume(jobs, health);
         shell.watchdog =
             watchdog.and_then(|saved| Some(Watchdog::adopt(inherited.take(saved.fd)?, &saved)));

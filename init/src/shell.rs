@@ -185,8 +185,9 @@ impl Shell {
         let group = place.machine.then_some(CONTROL_GROUP_ID);
         let control = Control::bind(&path, group).map_err(listen(path))?;
         let services = table.services().len();
-        let logs = LogFile::new(services);
-        let processes = (0..services).map(|position| Process::new(logs.log(position)));
+        // The first is for the notes.
+        let logs = LogFile::new(services + 1);
+        let processes = (1..=services).map(|place| Process::new(logs.log(place)));
         let processes = processes.collect();
         let state_file = StateFile::new().map_err(SetUpError::State)?;
         let core = Core::new(place.started, table);
@@ -224,13 +225,13 @@ impl Shell {
         let shell = Self {
             core,
             processes,
+            notes: Events::of(&logs),
             logs,
             state_file,
             dirty: true,
             reexec: None,
             counters: Counters::default(),
             records: Records::default(),
-            notes: Events::default(),
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)
                 .map_err(kernel("make an epoll set"))?,
             events: VecDeque::new(),

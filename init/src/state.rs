@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::saved::SavedCore;
 use crate::event::{Exit, Moment};
-use crate::events::Events;
 use crate::slots::{Job, Records};
 
 /// Raised when an older PID 1 could misunderstand the record. Additions that it may ignore do not
@@ -40,7 +39,6 @@ pub struct State {
     pub(crate) core: SavedCore,
     pub(crate) processes: Vec<SavedProcess>,
     pub(crate) clients: Vec<SavedClient>,
-    pub(crate) notes: Events,
     pub(crate) records: Records,
     pub(crate) jobs: Vec<Job>,
     pub(crate) health: HealthState,
@@ -169,7 +167,7 @@ impl State {
         if state
             .processes
             .iter()
-            .any(|process| process.log >= manifest::MAX_SERVICES)
+            .any(|process| !(1..=2 * manifest::MAX_SERVICES).contains(&process.log))
         {
             return Err(StateError::TooMany("logs"));
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use api::HealthState;
+use api::{HealthState, Power, Status};
 use appliance::{Agent, Case, Machine, Request, Vm, case, disk, tool, wait_for};
 use bootstate::{ReasonCode, SlotId};
 use image::Outputs;
@@ -71,24 +71,44 @@ fn pid_1_killed_before_health_ends_in_the_other_slot() {
 }
 
 #[test]
-fn the_first_crash_of_pid_1_costs_no_service() {
+fn pid_1_is_replaced_and_crashes_without_cost_to_any_service() {
     case("pid-1-comes-back", |case| {
         let mut vm = start(&machine(case)?, case)?;
         let before = vm.wait_healthy("a", BOOT)?;
+        vm.control()?.reexec().context("re-execute PID 1")?;
+        let after = vm.wait_status("an answer", BOOT, |status| status.reexecs == 1)?;
+        same_life(&before, &after)?;
         vm.agent()?.signal(1, SIGSEGV)?;
         let after = vm.wait_status("PID 1's return", BOOT, |status| status.crash.is_some())?;
+        same_life(&before, &after)?;
+        vm.power(Power::SoftReboot)?;
+        let anew = vm.wait_status("a new userspace", BOOT, |status| {
+            status.soft_reboots == 1 && status.health.state == HealthState::Healthy
+        })?;
         ensure!(
-            after.boot_count == before.boot_count && after.health.state == HealthState::Healthy,
-            "not the same healthy boot: {after:#?}"
+            anew.boot_count == before.boot_count && anew.uptime_ms > before.uptime_ms,
+            "the kernel was restarted: {anew:#?}"
         );
-        for (old, new) in before.services.iter().zip(&after.services) {
-            ensure!(
-                (&old.name, old.pid, old.restarts) == (&new.name, new.pid, new.restarts),
-                "{old:?} became {new:?}"
-            );
+        for (old, new) in before.services.iter().zip(&anew.services) {
+            ensure!(old.pid != new.pid, "{} was not restarted", old.name);
         }
         Ok(())
     });
+}
+
+/// Whether the same processes run in the same healthy boot.
+fn same_life(before: &Status, after: &Status) -> Result<()> {
+    ensure!(
+        after.boot_count == before.boot_count && after.health.state == HealthState::Healthy,
+        "not the same healthy boot: {after:#?}"
+    );
+    for (old, new) in before.services.iter().zip(&after.services) {
+        ensure!(
+            (&old.name, old.pid, old.restarts) == (&new.name, new.pid, new.restarts),
+            "{old:?} became {new:?}"
+        );
+    }
+    Ok(())
 }
 
 #[test]
