@@ -113,6 +113,11 @@ impl Callers {
         self.lock().remove(name);
     }
 
+    /// Another bus gives the same names to others.
+    pub fn forget_all(&self) {
+        self.lock().clear();
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Caller>>> {
         // A poisoned cache is still a cache: every entry went in whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)

@@ -15,6 +15,8 @@ pub enum Error {
     Failed(String),
     /// An argument or an option makes no sense.
     InvalidArgument(String),
+    /// The document has mistakes: each with line and column.
+    InvalidConfiguration(String),
     /// Too many calls or jobs at once.
     LimitExceeded(String),
     /// There is no such thing.
@@ -41,6 +43,66 @@ impl From<api::CallError> for Error {
             CallError::Refused { error, parameters } => refused(&error, &parameters),
             CallError::Deadline => Self::TimedOut(text),
             _ => Self::Unavailable(text),
+        }
+    }
+}
+
+impl From<store_api::ConnectError> for Error {
+    fn from(error: store_api::ConnectError) -> Self {
+        Self::Unavailable(Chain(&error).to_string())
+    }
+}
+
+impl From<store_api::CallError> for Error {
+    fn from(error: store_api::CallError) -> Self {
+        use store_api::CallError;
+        match error {
+            CallError::Refused(refusal) => refusal.into(),
+            CallError::Deadline => Self::TimedOut(error.to_string()),
+            _ => Self::Unavailable(Chain(&error).to_string()),
+        }
+    }
+}
+
+impl From<store_api::BackupError> for Error {
+    fn from(error: store_api::BackupError) -> Self {
+        match error {
+            store_api::BackupError::Call(error) => error.into(),
+            _ => Self::Failed(Chain(&error).to_string()),
+        }
+    }
+}
+
+impl From<store_api::Refusal> for Error {
+    fn from(refusal: store_api::Refusal) -> Self {
+        use store_api::Refusal;
+        let text = refusal.to_string();
+        match refusal {
+            Refusal::Invalid { problems } => {
+                let problem = |p: &store_api::Problem| {
+                    format!("\nline {}, column {}: {}", p.line, p.column, p.message)
+                };
+                let list: String = problems.iter().map(problem).collect();
+                Self::InvalidConfiguration(format!("{text}:{list}"))
+            }
+            Refusal::BadKey { .. }
+            | Refusal::BadParameter { .. }
+            | Refusal::TooLarge { .. }
+            | Refusal::BadBackup { .. }
+            | Refusal::WrongPassphrase {} => Self::InvalidArgument(text),
+            Refusal::NoSuchGeneration { .. } => Self::NotFound(text),
+            Refusal::Conflict { .. }
+            | Refusal::EditInProgress { .. }
+            | Refusal::NoSuchSession {}
+            | Refusal::ConfirmationPending { .. }
+            | Refusal::NotPending { .. }
+            | Refusal::Busy { .. } => Self::Conflict(text),
+            Refusal::QuotaExceeded { .. } | Refusal::RateLimited { .. } => {
+                Self::LimitExceeded(text)
+            }
+            Refusal::NotAllowed { .. } | Refusal::StorageFailed { .. } | Refusal::Other { .. } => {
+                Self::Failed(text)
+            }
         }
     }
 }

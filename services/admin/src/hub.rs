@@ -2,6 +2,7 @@
 //! store, and what is known of both.
 
 use std::collections::HashMap;
+use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::Status;
@@ -10,7 +11,12 @@ use zbus::message::Header;
 
 use crate::backend::Backend;
 use crate::caller::{Caller, Callers};
+use crate::dbus::config::Standing;
+use crate::editing::Editing;
+use crate::job::Jobs;
 use crate::policy::{Action, Policy, Verdict};
+use crate::presence::Presence;
+use crate::record::{self, Note};
 use crate::{Config, Error};
 
 /// Calls of one user that are worked on at a time. A user who sends more gets `LimitExceeded`;
@@ -21,6 +27,12 @@ const CALLS_PER_USER: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Hub {
     pub(crate) init: Backend,
+    pub(crate) store: Backend,
+    pub(crate) presence: Presence,
+    pub(crate) jobs: Jobs,
+    pub(crate) editing: Editing,
+    configuration: Mutex<Option<Standing>>,
+    record: SyncSender<Note>,
     pub(crate) callers: Callers,
     policy: Policy,
     under_way: Mutex<HashMap<u32, usize>>,
@@ -40,6 +52,12 @@ impl Hub {
     pub(crate) fn new(config: &Config, policy: Policy) -> Self {
         Self {
             init: Backend::new("PID 1", config.init.clone()),
+            store: Backend::new("the store", config.store.clone()),
+            presence: Presence::default(),
+            jobs: Jobs::default(),
+            editing: Editing::default(),
+            configuration: Mutex::default(),
+            record: record::start(config.store.clone()),
             callers: Callers::default(),
             policy,
             under_way: Mutex::default(),
@@ -69,10 +87,18 @@ impl Hub {
             Verdict::Forbidden(rule) => {
                 let (who, action) = (caller.title(), action.name());
                 tracing::warn!(who, action, rule, "refused");
+                self.note(Note::refusal(caller, action, &rule));
                 Err(Error::Refused(format!(
                     "{who} may not do {action} (policy `{rule}`)"
                 )))
             }
+        }
+    }
+
+    /// What does not fit in the queue stays in this service's own log alone.
+    fn note(&self, note: Note) {
+        if self.record.try_send(note).is_err() {
+            tracing::warn!("the event log takes no more records now");
         }
     }
 
@@ -103,6 +129,45 @@ impl Hub {
         std::mem::replace(&mut lock(&self.status), known)
     }
 
+    /// Where the configuration stands, as the store said last; `None` while it is away.
+    pub(crate) fn configuration(&self) -> Option<Standing> {
+        lock(&self.configuration).clone()
+    }
+
+    /// Replaces what is known of the configuration and returns what was known before.
+    pub(crate) fn learn_configuration(&self, status: Option<Standing>) -> Option<Standing> {
+        std::mem::replace(&mut lock(&self.configuration), status)
+    }
+
+    /// Calls the store.
+    pub(crate) async fn store<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut store_api::Client) -> Result<R, store_api::CallError> + Send + 'static,
+    ) -> Result<R, Error> {
+        self.store
+            .call(|socket| -> Result<R, Error> {
+                let mut client = store_api::Client::connect(socket)?;
+                Ok(call(&mut client)?)
+            })
+            .await
+    }
+
+    /// A connection of this bus is gone: its jobs and its editing session go with it.
+    pub(crate) fn left(&self, name: &str) {
+        self.callers.forget(name);
+        self.presence.left(name);
+        self.jobs.abandon(name);
+        self.editing.abandon(name);
+    }
+
+    /// Another bus, other names.
+    pub(crate) fn new_bus(&self) {
+        self.callers.forget_all();
+        self.presence.forget_all();
+        self.jobs.abandon_all();
+        self.editing.abandon_all();
+    }
+
     /// Calls PID 1.
     pub(crate) async fn init<R: Send + 'static>(
         &self,
@@ -125,10 +190,11 @@ pub(crate) struct Visit {
 }
 
 impl Visit {
-    /// Notes that the caller changed something.
+    /// Notes that the caller changes something: in this service's log and in the event log.
     pub(crate) fn changed(&self, action: Action, what: &str) {
         let (who, action) = (self.caller.title(), action.name());
-        tracing::info!(who, pid = self.caller.pid, action, what, "done");
+        tracing::info!(who, pid = self.caller.pid, action, what, "asked for");
+        self.hub.note(Note::change(&self.caller, action, what));
     }
 }
 

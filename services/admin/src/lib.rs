@@ -12,12 +12,18 @@ mod backend;
 pub mod caller;
 mod config;
 pub mod dbus;
+mod editing;
 mod error;
+mod follow;
 mod hub;
+mod job;
 pub mod options;
 pub mod policy;
+mod presence;
 mod publish;
+mod record;
 mod serve;
+pub mod session;
 
 pub use config::Config;
 pub use error::Error;

@@ -12,9 +12,12 @@ use zbus::names::InterfaceName;
 use zbus::object_server::SignalEmitter;
 use zbus::{Connection, Variant};
 
+use crate::dbus::config::{self, Config, Standing};
 use crate::dbus::init::{self, Init};
 use crate::dbus::service::{self, Service};
+use crate::dbus::store::Store;
 use crate::dbus::{ROOT, service_path};
+use crate::follow::News;
 use crate::hub::{Hub, Known};
 
 type Values = BTreeMap<&'static str, Variant<'static>>;
@@ -27,6 +30,8 @@ pub(crate) async fn serve(connection: &Connection, hub: &Arc<Hub>) -> zbus::Resu
     let server = connection.object_server();
     server.at(ROOT, ObjectManager).await?;
     server.at(ROOT, Init(Arc::clone(hub))).await?;
+    server.at(ROOT, Config(Arc::clone(hub))).await?;
+    server.at(ROOT, Store(Arc::clone(hub))).await?;
     if let Some(status) = hub.known().status {
         for service in &status.services {
             add(connection, hub, &service.name).await?;
@@ -61,6 +66,28 @@ pub(crate) async fn refresh(connection: &Connection, hub: &Arc<Hub>) -> zbus::Re
         }
     }
     Ok(())
+}
+
+/// Tells the bus what PID 1 or the store told.
+pub(crate) async fn news(connection: &Connection, hub: &Arc<Hub>, news: News) -> zbus::Result<()> {
+    match news {
+        News::Services => refresh(connection, hub).await,
+        News::Configuration(status) => {
+            let now = status.map(Standing::now);
+            let before = hub.learn_configuration(now.clone());
+            let before = config::changing(before.as_ref());
+            let changed = difference(&before, config::changing(now.as_ref()));
+            tell(connection, ROOT, "org.x0tta6bl4.Config1", changed).await
+        }
+        News::Event(event) => {
+            let Ok(json) = serde_json::to_string(&event) else {
+                return Ok(());
+            };
+            let emitter = SignalEmitter::new(connection, ROOT)?;
+            let (service, kind) = (&event.service, &event.kind);
+            Store::event_recorded(&emitter, event.sequence, service, kind, &json).await
+        }
+    }
 }
 
 /// While PID 1 is silent the services stay as they were last seen, and `Health` says so.

@@ -3,15 +3,20 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use runtime::{Chain, notify};
+use tokio::sync::mpsc::Receiver;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use zbus::Connection;
 use zbus::connection::Builder;
+use zbus::fdo::{DBusProxy, NameOwnerChanged, NameOwnerChangedStream};
 
 use crate::Config;
 use crate::dbus::NAMES;
+use crate::follow::{self, News};
 use crate::hub::Hub;
 use crate::policy::{Policy, PolicyError};
+use crate::presence::boottime_ms;
 use crate::publish;
 
 /// For connecting, and for every call to the bus itself.
@@ -48,7 +53,7 @@ pub fn run(config: &Config) -> Result<(), RunError> {
         let stop = stopped(shutdown).map_err(RunError::Signals)?;
         tokio::select! {
             result = stop => result.map_err(RunError::Signals),
-            () = forever(config, &hub) => Ok(()),
+            () = forever(config, &hub, follow::start(config)) => Ok(()),
             () = pet() => Ok(()),
         }
     })?;
@@ -72,15 +77,15 @@ async fn pet() {
     }
 }
 
-async fn forever(config: &Config, hub: &Arc<Hub>) {
+async fn forever(config: &Config, hub: &Arc<Hub>, mut news: Receiver<News>) {
     let mut pause = FIRST_PAUSE;
     loop {
         match connect(config, hub).await {
-            Ok(connection) => {
+            Ok((connection, changes)) => {
                 pause = FIRST_PAUSE;
                 notify::status("on the bus");
                 notify::ready();
-                let end = attend(&connection, hub).await;
+                let end = attend(&connection, hub, changes, &mut news).await;
                 tracing::warn!(why = %end, "lost the bus");
             }
             Err(error) => {
@@ -94,33 +99,63 @@ async fn forever(config: &Config, hub: &Arc<Hub>) {
     }
 }
 
-async fn connect(config: &Config, hub: &Arc<Hub>) -> zbus::Result<Connection> {
+async fn connect(
+    config: &Config,
+    hub: &Arc<Hub>,
+) -> zbus::Result<(Connection, NameOwnerChangedStream)> {
     let connecting = Builder::address(config.bus.as_str())
         .method_timeout(BUS_LIMIT)
         .build();
     let connection = timeout(BUS_LIMIT, connecting)
         .await
         .map_err(|_| zbus::Error::Failure("the bus does not answer".into()))??;
+    hub.new_bus();
+    let bus = DBusProxy::builder(&connection).build().await?;
+    let changes = bus.receive_name_owner_changed().await?;
     // Objects first: whoever sees the names may call.
     hub.learn(publish::ask(hub).await);
     publish::serve(&connection, hub).await?;
     for name in NAMES {
         connection.request_name(name).await?;
     }
-    Ok(connection)
+    Ok((connection, changes))
 }
 
 /// Keeps the objects up to date until the bus is gone; says why.
-async fn attend(connection: &Connection, hub: &Arc<Hub>) -> String {
+async fn attend(
+    connection: &Connection,
+    hub: &Arc<Hub>,
+    mut changes: NameOwnerChangedStream,
+    news: &mut Receiver<News>,
+) -> String {
     let mut tick = interval(publish::EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
+        let done = tokio::select! {
+            // Connections first: what a newcomer may do depends on when it came.
+            biased;
             () = connection.closed() => return "it closed the connection".into(),
-            _ = tick.tick() => {}
-        }
-        if let Err(error) = publish::refresh(connection, hub).await {
+            Some(change) = changes.next() => {
+                presence(hub, &change);
+                Ok(())
+            }
+            Some(news) = news.recv() => publish::news(connection, hub, news).await,
+            _ = tick.tick() => publish::refresh(connection, hub).await,
+        };
+        if let Err(error) = done {
             return Chain(&error).to_string();
         }
+    }
+}
+
+fn presence(hub: &Hub, change: &NameOwnerChanged) {
+    let Ok(change) = change.args() else { return };
+    let name = change.name();
+    if !name.starts_with(':') {
+        return;
+    }
+    match change.new_owner().as_ref() {
+        Some(_) => hub.presence.arrived(name, boottime_ms()),
+        None => hub.left(name),
     }
 }

@@ -1,16 +1,23 @@
 use std::collections::{BTreeMap, HashMap};
+use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use api::{Resources, ServiceStatus};
 use zbus::message::Header;
-use zbus::{Connection, OwnedVariant, Variant, interface};
+use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant, interface};
 
+use super::job;
 use crate::hub::{Hub, Visit};
+use crate::job::{Job, State, Target};
 use crate::policy::Action;
 use crate::{Error, options};
 
 /// More lines than this are not given at once; PID 1 keeps about as many.
 const LINES_MAX: u32 = 10_000;
+
+/// How soon a follower notices that its job was cancelled.
+const FOLLOW_WAIT: Duration = Duration::from_secs(1);
 
 /// One service.
 #[derive(Debug)]
@@ -120,6 +127,27 @@ impl Service {
         Ok(lines.into_iter().map(|l| (l.uptime_ms, l.text)).collect())
     }
 
+    /// A job that gives the last lines of the log, and then each new one: `Read` fetches them, a
+    /// JSON object {"uptime_ms", "text"} per line.
+    #[zbus(out_args("job"))]
+    async fn follow_logs(
+        &self,
+        lines: u32,
+        options: HashMap<String, OwnedVariant>,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<OwnedObjectPath, Error> {
+        let action = Action::ServiceLogs;
+        let visit = self.enter(connection, &header, action, options).await?;
+        let (name, socket) = (self.name.clone(), self.hub.init.socket());
+        let lines = lines.min(LINES_MAX);
+        job::start(connection, &self.hub, &visit, "logs", move |ends, job| {
+            let log = api::Client::connect(socket)?.follow(&name, lines)?;
+            follow(log, ends.target, job)
+        })
+        .await
+    }
+
     /// Its name.
     #[zbus(property(emits_changed_signal = "const"))]
     async fn name(&self) -> String {
@@ -197,4 +225,20 @@ impl Service {
     async fn tasks(&self) -> u64 {
         self.resource(|resources| resources.tasks)
     }
+}
+
+/// Until the job is cancelled, or PID 1 finds this reader too slow.
+fn follow(mut log: api::Follow, mut target: Target, job: &Job) -> Result<String, Error> {
+    while job.state() == State::Running {
+        let mut text = Vec::new();
+        for line in log.next_lines(FOLLOW_WAIT)? {
+            serde_json::to_writer(&mut text, &line)
+                .map_err(|error| Error::Failed(error.to_string()))?;
+            text.push(b'\n');
+        }
+        if target.write_all(&text).is_err() {
+            break;
+        }
+    }
+    Ok(String::new())
 }
