@@ -20,6 +20,7 @@ pub(crate) const INIT: &str = "org.x0tta6bl4.Init1";
 pub(crate) const CONFIG: &str = "org.x0tta6bl4.Config1";
 pub(crate) const STORE: &str = "org.x0tta6bl4.Store1";
 pub(crate) const SERVICE: &str = "org.x0tta6bl4.Service1";
+pub(crate) const JOB: &str = "org.x0tta6bl4.Job1";
 
 /// The options that end every call.
 pub(crate) type Options<'v> = HashMap<&'v str, Variant<'v>>;

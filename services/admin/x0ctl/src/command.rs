@@ -1,10 +1,19 @@
 //! What each command does.
 
+mod apply;
 mod boot;
+mod config;
+mod diag;
+mod edit;
+mod events;
+#[cfg(test)]
+mod golden;
 mod service;
 mod status;
+mod store;
 
 use crate::Error;
+use crate::bus::Bus;
 use crate::cli::{Cli, Command};
 use crate::generate;
 use crate::link::Link;
@@ -19,6 +28,9 @@ pub(crate) fn run(cli: &Cli, command: &Command, output: &mut Output<'_>) -> Resu
         Command::Boot(boot) => boot::run(global, boot, output),
         Command::Power(power) => boot::power(global, *power, output),
         Command::Generate { folder } => generate::write_to(folder),
-        _ => Err(Error::Other("not there yet".into())),
+        Command::Config(config) => config::run(global, config, output),
+        Command::Store(store) => store::run(global, store, output),
+        Command::Events(events) => events::run(&Bus::open(&global.bus)?, events, output),
+        Command::Diag { file } => diag::run(&Bus::open(&global.bus)?, file, output),
     }
 }

@@ -12,6 +12,7 @@ pub mod cli;
 mod command;
 mod error;
 pub mod generate;
+mod job;
 mod link;
 mod output;
 mod prompt;

@@ -1,5 +1,8 @@
 //! The way to the router: the bus, or else PID 1's own socket for what PID 1 itself knows and does.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use api::{Blame, LogLine, Status};
 use runtime::Chain;
 
@@ -11,7 +14,7 @@ use crate::cli::Global;
 #[derive(Debug)]
 pub(crate) enum Link {
     Bus(Bus),
-    Rescue(Box<api::Client>),
+    Rescue(PathBuf, Box<api::Client>),
 }
 
 impl Link {
@@ -24,7 +27,7 @@ impl Link {
         match api::Client::connect(&global.init) {
             Ok(client) => {
                 eprintln!("x0ctl: {}; asking PID 1 itself", Chain(&why));
-                Ok(Self::Rescue(Box::new(client)))
+                Ok(Self::Rescue(global.init.clone(), Box::new(client)))
             }
             // The first reason is the one to mend.
             Err(_) => Err(why),
@@ -37,7 +40,7 @@ impl Link {
                 let json: String = bus.call(INIT, "Describe", &(Options::new(),))?;
                 Ok(serde_json::from_str(&json)?)
             }
-            Self::Rescue(client) => Ok(client.status()?),
+            Self::Rescue(_, client) => Ok(client.status()?),
         }
     }
 
@@ -45,7 +48,7 @@ impl Link {
     pub(crate) fn service(&mut self, method: &str, name: &str) -> Result<(), Error> {
         match self {
             Self::Bus(bus) => bus.service(name, method, &(Options::new(),)),
-            Self::Rescue(client) => Ok(match method {
+            Self::Rescue(_, client) => Ok(match method {
                 "Start" => client.start(name),
                 "Stop" => client.stop(name),
                 _ => client.restart(name),
@@ -61,7 +64,7 @@ impl Link {
                 let line = |(uptime_ms, text)| LogLine { uptime_ms, text };
                 Ok(lines.into_iter().map(line).collect())
             }
-            Self::Rescue(client) => Ok(client.logs(name, lines)?),
+            Self::Rescue(_, client) => Ok(client.logs(name, lines)?),
         }
     }
 
@@ -71,31 +74,55 @@ impl Link {
                 let json: String = bus.call(INIT, "Blame", &(Options::new(),))?;
                 Ok(serde_json::from_str(&json)?)
             }
-            Self::Rescue(client) => Ok(client.blame()?),
+            Self::Rescue(_, client) => Ok(client.blame()?),
         }
     }
 
     pub(crate) fn reexec(&mut self) -> Result<(), Error> {
         match self {
             Self::Bus(bus) => bus.call(INIT, "Reexec", &(Options::new(),)),
-            Self::Rescue(client) => Ok(client.reexec()?),
+            Self::Rescue(_, client) => Ok(client.reexec()?),
         }
     }
 
     pub(crate) fn soft_reboot(&mut self) -> Result<(), Error> {
         match self {
             Self::Bus(bus) => bus.call(INIT, "SoftReboot", &(Options::new(),)),
-            Self::Rescue(client) => Ok(client.power(api::Power::SoftReboot)?),
+            Self::Rescue(_, client) => Ok(client.power(api::Power::SoftReboot)?),
         }
     }
 
     pub(crate) fn power(&mut self, action: &str) -> Result<(), Error> {
         match self {
             Self::Bus(bus) => bus.call(INIT, "Power", &(action, Options::new())),
-            Self::Rescue(client) => Ok(client.power(match action {
+            Self::Rescue(_, client) => Ok(client.power(match action {
                 "off" => api::Power::Poweroff,
                 _ => api::Power::Reboot,
             })?),
+        }
+    }
+
+    /// In words what a service may do, as JSON.
+    pub(crate) fn explain(&mut self, name: &str) -> Result<String, Error> {
+        match self {
+            Self::Bus(bus) => bus.service(name, "Explain", &(Options::new(),)),
+            Self::Rescue(..) => Err(Error::NeedsBus),
+        }
+    }
+
+    /// Past the bus: until PID 1 hangs up.
+    pub(crate) fn follow(
+        &mut self,
+        name: &str,
+        lines: u32,
+        mut show: impl FnMut(&[LogLine]) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let Self::Rescue(socket, _) = self else {
+            return Err(Error::NeedsBus);
+        };
+        let mut log = api::Client::connect(socket)?.follow(name, lines)?;
+        loop {
+            show(&log.next_lines(Duration::from_secs(60))?)?;
         }
     }
 }

@@ -1,7 +1,12 @@
 use api::{LogLine, Resources, ServiceState, ServiceStatus, Status};
 
+use serde_json::Value;
+use zbus::OwnedObjectPath;
+
 use crate::Error;
+use crate::bus::{INIT, Options};
 use crate::cli::Service;
+use crate::job::Job;
 use crate::link::Link;
 use crate::output::{Output, Table, Tone, bytes, duration};
 
@@ -32,16 +37,46 @@ pub(crate) fn run(
         Service::Logs {
             name,
             lines,
-            follow: false,
-        } => {
+            follow: true,
+        } => follow(link, name, *lines, output),
+        Service::Logs { name, lines, .. } => {
             let lines = link.logs(name, *lines)?;
             match output.json(&lines)? {
                 true => Ok(()),
                 false => logs(&lines, output),
             }
         }
-        _ => Err(Error::Other("not there yet".into())),
+        Service::Explain(name) => {
+            let json = link.explain(&name.name)?;
+            let explanation: Value = serde_json::from_str(&json)?;
+            match output.json(&explanation)? {
+                true => Ok(()),
+                false => explain(&explanation, output),
+            }
+        }
     }
+}
+
+fn follow(link: &mut Link, name: &str, lines: u32, output: &mut Output<'_>) -> Result<(), Error> {
+    let Link::Bus(bus) = link else {
+        return link.follow(name, lines, |lines| logs(lines, output));
+    };
+    let path: OwnedObjectPath = bus.service(name, "FollowLogs", &(lines, Options::new()))?;
+    let mut rest: Vec<u8> = Vec::new();
+    let job = Job::new(bus, INIT, path);
+    let end = job.read_all(|bytes| {
+        rest.extend_from_slice(bytes);
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            let line: LogLine = serde_json::from_slice(&line)?;
+            match output.json {
+                true => output.line(&serde_json::to_string(&line)?)?,
+                false => logs(&[line], output)?,
+            }
+        }
+        Ok(())
+    });
+    end.map(drop)
 }
 
 fn find<'s>(status: &'s Status, name: &str) -> Result<&'s ServiceStatus, Error> {
@@ -64,7 +99,7 @@ pub(crate) fn tone(state: ServiceState) -> Tone {
     }
 }
 
-fn list(status: &Status, output: &mut Output<'_>) -> Result<(), Error> {
+pub(crate) fn list(status: &Status, output: &mut Output<'_>) -> Result<(), Error> {
     let heads = ["SERVICE", "STATE", "SINCE", "PID", "RESTARTS", "STATUS"];
     let mut table = Table::new(&heads);
     for service in &status.services {
@@ -92,7 +127,7 @@ fn remark(service: &ServiceStatus) -> String {
     }
 }
 
-fn show(service: &ServiceStatus, output: &mut Output<'_>) -> Result<(), Error> {
+pub(crate) fn show(service: &ServiceStatus, output: &mut Output<'_>) -> Result<(), Error> {
     let state = output.paint(tone(service.state), &service.state.to_string());
     let resources = |text: fn(&Resources) -> String| -> String {
         service.resources.as_ref().map(text).unwrap_or_default()
@@ -137,4 +172,8 @@ pub(crate) fn logs(lines: &[LogLine], output: &mut Output<'_>) -> Result<(), Err
         output.line(&format!("{time} {}", line.text))?;
     }
     Ok(())
+}
+
+fn explain(explanation: &Value, output: &mut Output<'_>) -> Result<(), Error> {
+    output.line(&serde_json::to_string_pretty(explanation)?)
 }

@@ -12,7 +12,7 @@ pub(crate) fn status(link: &mut Link, output: &mut Output<'_>) -> Result<(), Err
     show(&status, output)
 }
 
-fn show(status: &Status, output: &mut Output<'_>) -> Result<(), Error> {
+pub(crate) fn show(status: &Status, output: &mut Output<'_>) -> Result<(), Error> {
     let tone = match status.health.state {
         HealthState::Healthy => Tone::Good,
         HealthState::Starting | HealthState::Degraded => Tone::Wary,
