@@ -1,3 +1,4 @@
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
@@ -6,6 +7,8 @@ use serde_json::{Map, Value};
 use similar::TextDiff;
 
 use crate::document::Document;
+use crate::path::Path;
+use crate::secret::{self, HIDDEN};
 
 /// What differs between two documents.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,16 +28,25 @@ pub struct Change {
     pub old: Option<Value>,
     /// The value after; `None` where the key is gone.
     pub new: Option<Value>,
+    /// Whether the values stand for others that are not shown.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_secret: bool,
 }
 
 /// Compares two documents.
 #[must_use]
 pub fn diff(old: &Document, new: &Document) -> Diff {
     let mut changes = Vec::new();
-    compare_tables("", old.sections(), new.sections(), &mut changes);
+    let root = Path::default();
+    compare_tables(&root, old.sections(), new.sections(), &mut changes);
+    // A secret that changed has to look changed.
+    let is_changed = changes.iter().any(|change| change.is_secret);
+    let new_secret = if is_changed { CHANGED } else { HIDDEN };
+    let old = secret::hide_in_text(old.text(), HIDDEN);
+    let new = secret::hide_in_text(new.text(), new_secret);
     let text = TextDiff::configure()
         .timeout(TIME_MAX)
-        .diff_lines(old.text(), new.text())
+        .diff_lines(&old, &new)
         .unified_diff()
         .header("old", "new")
         .to_string();
@@ -42,52 +54,90 @@ pub fn diff(old: &Document, new: &Document) -> Diff {
 }
 
 fn compare_tables(
-    path: &str,
+    path: &Path,
     old: &Map<String, Value>,
     new: &Map<String, Value>,
     changes: &mut Vec<Change>,
 ) {
-    for (key, old) in old {
-        compare(&join(path, key), Some(old), new.get(key), changes);
-    }
-    for (key, new) in new.iter().filter(|(key, _)| !old.contains_key(*key)) {
-        compare(&join(path, key), None, Some(new), changes);
+    let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    for key in keys {
+        compare(path.key(key), old.get(key), new.get(key), changes);
     }
 }
 
-fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, changes: &mut Vec<Change>) {
+fn compare(path: Path, old: Option<&Value>, new: Option<&Value>, changes: &mut Vec<Change>) {
     let empty = Map::new();
     match (old, new) {
         (Some(old), Some(new)) if old == new => {}
         (Some(Value::Object(old)), Some(Value::Object(new))) => {
-            compare_tables(path, old, new, changes);
+            compare_tables(&path, old, new, changes);
         }
         (Some(Value::Object(old)), None) if !old.is_empty() => {
-            compare_tables(path, old, &empty, changes);
+            compare_tables(&path, old, &empty, changes);
         }
         (None, Some(Value::Object(new))) if !new.is_empty() => {
-            compare_tables(path, &empty, new, changes);
+            compare_tables(&path, &empty, new, changes);
         }
-        _ => changes.push(Change {
-            path: path.to_owned(),
-            old: old.cloned(),
-            new: new.cloned(),
-        }),
+        (old, new) if is_array_of_tables(old) || is_array_of_tables(new) => {
+            compare_elements(&path, old, new, changes);
+        }
+        _ => changes.push(Change::of(&path, old, new)),
     }
 }
 
-/// A key below another, quoted where TOML needs it.
-fn join(path: &str, key: &str) -> String {
-    let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    let key = if !key.is_empty() && key.chars().all(bare) {
-        key.to_owned()
-    } else {
-        Value::from(key).to_string()
-    };
-    if path.is_empty() {
-        key
-    } else {
-        format!("{path}.{key}")
+/// Tables in an array have no name: one that is in both arrays did not change, wherever it is.
+fn compare_elements(
+    path: &Path,
+    old: Option<&Value>,
+    new: Option<&Value>,
+    changes: &mut Vec<Change>,
+) {
+    let elements = |value: Option<&Value>| value.and_then(Value::as_array).cloned();
+    let (old, new) = (elements(old), elements(new));
+    let (old, new) = (old.unwrap_or_default(), new.unwrap_or_default());
+    // By their text, so that a thousand routes need no million comparisons.
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for element in &new {
+        *counts.entry(element.to_string()).or_default() += 1;
+    }
+    let mut kept: BTreeMap<String, usize> = BTreeMap::new();
+    for (index, element) in old.iter().enumerate() {
+        let text = element.to_string();
+        match counts.get_mut(&text) {
+            Some(count) if *count > 0 => {
+                *count -= 1;
+                *kept.entry(text).or_default() += 1;
+            }
+            _ => changes.push(Change::of(&path.index(index), Some(element), None)),
+        }
+    }
+    for (index, element) in new.iter().enumerate() {
+        match kept.get_mut(&element.to_string()) {
+            Some(count) if *count > 0 => *count -= 1,
+            _ => changes.push(Change::of(&path.index(index), None, Some(element))),
+        }
+    }
+}
+
+fn is_array_of_tables(value: Option<&Value>) -> bool {
+    let elements = value.and_then(Value::as_array);
+    elements.is_some_and(|elements| elements.first().is_some_and(Value::is_object))
+}
+
+impl Change {
+    fn of(path: &Path, old: Option<&Value>, new: Option<&Value>) -> Self {
+        let is_secret = secret::is_secret(path);
+        let shown = |value: Option<&Value>, hidden: &str| match value {
+            Some(_) if is_secret => Some(hidden.into()),
+            value => value.cloned(),
+        };
+        let hidden = if old.is_some() { CHANGED } else { HIDDEN };
+        Self {
+            path: path.to_string(),
+            old: shown(old, HIDDEN),
+            new: shown(new, hidden),
+            is_secret,
+        }
     }
 }
 
@@ -102,7 +152,7 @@ impl Diff {
 /// One line per change.
 impl fmt::Display for Diff {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for Change { path, old, new } in &self.changes {
+        for Change { path, old, new, .. } in &self.changes {
             match (old, new) {
                 (Some(old), Some(new)) => writeln!(f, "~ {path}: {old} -> {new}")?,
                 (Some(old), None) => writeln!(f, "- {path}: {old}")?,
@@ -116,6 +166,7 @@ impl fmt::Display for Diff {
 
 /// The texts come from strangers, and the work is quadratic at worst: a coarser diff after this.
 const TIME_MAX: Duration = Duration::from_secs(1);
+const CHANGED: &str = "(hidden, changed)";
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 
-use network_api::IfName;
+use config::IfName;
 
 use crate::state::{
     Action, AddressKey, Desired, DesiredAddress, DesiredLink, Make, Observed, ObservedKind,
@@ -14,13 +14,14 @@ use crate::state::{
 
 /// The actions, in the order in which the kernel takes them, that make `observed` what is desired.
 ///
+/// A link keeps an address all the time where it had one and shall have one: new addresses come
+/// before old ones go, so that who administers the router over this link is not cut off half-way.
+///
 /// Nothing that is already as desired is touched, and nothing that another program put there is
 /// removed: only links, addresses and routes that carry this service's mark.
 #[must_use]
 pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Action> {
     let mut actions = Vec::new();
-    remove_routes(desired, observed, &mut actions);
-    remove_addresses(desired, observed, &mut actions);
     remove_links(desired, observed, &mut actions);
     let links = in_order(desired);
     let present = make_links(&links, desired, observed, &mut actions);
@@ -29,6 +30,13 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Action> {
         .iter()
         .filter_map(|action| match action {
             Action::CreateLink { link, .. } => Some(link.clone()),
+            _ => None,
+        })
+        .collect();
+    let gone: BTreeSet<IfName> = actions
+        .iter()
+        .filter_map(|action| match action {
+            Action::DeleteLink { link } => Some(link.clone()),
             _ => None,
         })
         .collect();
@@ -48,6 +56,11 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Action> {
             });
         }
     }
+    let stale = stale_addresses(desired, observed, &gone);
+    // One that moves to another link or prefix has to go first: the kernel may refuse it twice.
+    let moves = |key: &AddressKey| desired.addresses.keys().any(|wanted| wanted.ip == key.ip);
+    let (moving, leaving): (Vec<_>, Vec<_>) = stale.into_iter().partition(moves);
+    actions.extend(moving.into_iter().map(Action::DeleteAddress));
     for (key, address) in &desired.addresses {
         let missing = fresh.contains(&key.link) || address_is_missing(key, *address, observed);
         if present.contains(&key.link) && missing {
@@ -57,6 +70,8 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Action> {
             });
         }
     }
+    remove_routes(desired, observed, &gone, &mut actions);
+    actions.extend(leaving.into_iter().map(Action::DeleteAddress));
     // Routes on a link before routes through a next hop, which has to be reachable by then.
     let mut missing: Vec<&Route> = desired
         .routes
@@ -73,7 +88,12 @@ pub fn plan(desired: &Desired, observed: &Observed) -> Vec<Action> {
     actions
 }
 
-fn remove_routes(desired: &Desired, observed: &Observed, actions: &mut Vec<Action>) {
+fn remove_routes(
+    desired: &Desired,
+    observed: &Observed,
+    gone: &BTreeSet<IfName>,
+    actions: &mut Vec<Action>,
+) {
     for seen in observed
         .routes
         .iter()
@@ -85,15 +105,22 @@ fn remove_routes(desired: &Desired, observed: &Observed, actions: &mut Vec<Actio
                 .dev
                 .as_ref()
                 .is_some_and(|dev| desired.held.contains(dev));
-        if !wanted && !held {
+        let went_along = seen.dev.as_ref().is_some_and(|dev| gone.contains(dev));
+        if !wanted && !held && !went_along {
             actions.push(Action::DeleteRoute(seen.clone()));
         }
     }
 }
 
-fn remove_addresses(desired: &Desired, observed: &Observed, actions: &mut Vec<Action>) {
+/// Ours that are no longer wanted, but for those that went along with their link.
+fn stale_addresses(
+    desired: &Desired,
+    observed: &Observed,
+    gone: &BTreeSet<IfName>,
+) -> Vec<AddressKey> {
+    let mut stale = Vec::new();
     for (key, seen) in &observed.addresses {
-        if !seen.origin.is_ours() {
+        if !seen.origin.is_ours() || gone.contains(&key.link) {
             continue;
         }
         let wanted = desired
@@ -102,9 +129,10 @@ fn remove_addresses(desired: &Desired, observed: &Observed, actions: &mut Vec<Ac
             .is_some_and(|address| address.origin == seen.origin);
         let held = seen.origin == Origin::Lease && desired.held.contains(&key.link);
         if !wanted && !held {
-            actions.push(Action::DeleteAddress(key.clone()));
+            stale.push(key.clone());
         }
     }
+    stale
 }
 
 fn remove_links(desired: &Desired, observed: &Observed, actions: &mut Vec<Action>) {
@@ -233,7 +261,7 @@ fn set_link(
     // A new filtering bridge and each port that joins it get VLAN 1 from the kernel.
     let none = std::collections::BTreeMap::new();
     let had = seen.filter(|_| !joins).map_or(&none, |seen| &seen.vlans);
-    let default = network_api::VlanId::try_from(1).expect("1 is a VLAN id");
+    let default = config::VlanId::try_from(1).expect("1 is a VLAN id");
     for id in had.keys() {
         if !vlans.contains_key(id) {
             actions.push(Action::DeletePortVlan {

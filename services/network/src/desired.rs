@@ -1,11 +1,10 @@
-//! From the document, and what has been learnt, to what the kernel shall have.
+//! From the network, and what has been learnt, to what the kernel shall have.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use network_api::{
-    Document, IfName, Ipv4Method, Ipv6Method, Link, LinkKind, Match, Prefix, Role, RouteKind,
-    VlanId,
+use config::{
+    IfName, Ipv4Method, Ipv6Method, Link, LinkKind, Match, Network, Prefix, Role, RouteKind, VlanId,
 };
 
 use crate::dhcp::lease::Lease;
@@ -34,19 +33,19 @@ pub struct Learnt {
 
 #[must_use]
 pub fn resolve(
-    document: &Document,
+    network: &Network,
     observed: &Observed,
     learnt: &BTreeMap<IfName, Learnt>,
 ) -> Resolved {
     let mut resolved = Resolved::default();
-    name_links(document, observed, &mut resolved);
-    for (key, link) in &document.network.links {
+    name_links(network, observed, &mut resolved);
+    for (key, link) in &network.links {
         if let Some(name) = resolved.names.get(key).cloned() {
             let seen = observed.links.get(&name);
             let lease = learnt.get(key);
-            want_link(key, &name, link, document, lease, &mut resolved);
-            want_addresses(&name, link, lease, document, &mut resolved);
-            want_sysctls(key, &name, link, document, &mut resolved.desired.sysctls);
+            want_link(key, &name, link, network, lease, &mut resolved);
+            want_addresses(&name, link, lease, network, &mut resolved);
+            want_sysctls(key, &name, link, network, &mut resolved.desired.sysctls);
             if seen.is_none() && matches!(link.kind, LinkKind::Card(_)) {
                 resolved
                     .problems
@@ -54,14 +53,14 @@ pub fn resolve(
             }
         }
     }
-    want_routes(document, &mut resolved);
-    for (path, value) in global_sysctls(document) {
+    want_routes(network, &mut resolved);
+    for (path, value) in global_sysctls(network) {
         resolved
             .desired
             .sysctls
             .insert(path.to_owned(), value.to_owned());
     }
-    for (key, value) in &document.network.sysctls {
+    for (key, value) in &network.sysctls {
         resolved
             .desired
             .sysctls
@@ -79,7 +78,7 @@ pub fn resolve(
 }
 
 /// Finds the card for each link that stands for one; a card serves one link only.
-fn name_links(document: &Document, observed: &Observed, resolved: &mut Resolved) {
+fn name_links(network: &Network, observed: &Observed, resolved: &mut Resolved) {
     let mut taken = BTreeSet::new();
     let mut cards: Vec<(&IfName, &ObservedLink)> = observed
         .links
@@ -87,7 +86,7 @@ fn name_links(document: &Document, observed: &Observed, resolved: &mut Resolved)
         .filter(|(_, link)| !link.ours)
         .collect();
     cards.sort_by_key(|(name, _)| name.natural_order());
-    for (key, link) in &document.network.links {
+    for (key, link) in &network.links {
         let LinkKind::Card(wanted) = &link.kind else {
             continue;
         };
@@ -104,7 +103,7 @@ fn name_links(document: &Document, observed: &Observed, resolved: &mut Resolved)
                 .push(format!("{key}: no network card fits")),
         }
     }
-    for (key, link) in &document.network.links {
+    for (key, link) in &network.links {
         if matches!(link.kind, LinkKind::Card(_)) {
             continue;
         }
@@ -124,7 +123,7 @@ fn name_links(document: &Document, observed: &Observed, resolved: &mut Resolved)
 }
 
 fn fits(wanted: &Match, name: &IfName, card: &ObservedLink) -> bool {
-    let text = |wanted: &Option<network_api::Pattern>, text: Option<&str>| match wanted {
+    let text = |wanted: &Option<config::Pattern>, text: Option<&str>| match wanted {
         Some(pattern) => text.is_some_and(|text| pattern.fits(text)),
         None => true,
     };
@@ -142,7 +141,7 @@ fn want_link(
     key: &IfName,
     name: &IfName,
     link: &Link,
-    document: &Document,
+    network: &Network,
     learnt: Option<&Learnt>,
     resolved: &mut Resolved,
 ) {
@@ -165,8 +164,7 @@ fn want_link(
             }
         },
     };
-    let bridge = document
-        .network
+    let bridge = network
         .links
         .iter()
         .find_map(|(bridge, link)| match &link.kind {
@@ -183,7 +181,7 @@ fn want_link(
         .map(u32::from);
     // A server's MTU must not take IPv6 off the link.
     let leased_mtu = leased_mtu.filter(|mtu| *mtu >= 1280 || link.ipv6.method == Ipv6Method::Off);
-    let mtu = link.mtu.map(network_api::Mtu::bytes).or(leased_mtu);
+    let mtu = link.mtu.map(config::Mtu::bytes).or(leased_mtu);
     let bridge = bridge.map(|(bridge, _)| bridge.clone());
     resolved.desired.links.insert(
         name.clone(),
@@ -215,7 +213,7 @@ fn want_addresses(
     name: &IfName,
     link: &Link,
     learnt: Option<&Learnt>,
-    document: &Document,
+    network: &Network,
     resolved: &mut Resolved,
 ) {
     let desired = &mut resolved.desired;
@@ -268,19 +266,18 @@ fn want_addresses(
         }
         return;
     };
-    want_lease(name, lease, &gateway, document, resolved);
+    want_lease(name, lease, &gateway, network, resolved);
 }
 
 fn want_lease(
     name: &IfName,
     lease: &Lease,
     gateway: &Route,
-    document: &Document,
+    network: &Network,
     resolved: &mut Resolved,
 ) {
     let address = lease.address;
-    let lans: Vec<(&IfName, Prefix)> = document
-        .network
+    let lans: Vec<(&IfName, Prefix)> = network
         .links
         .iter()
         .filter(|(_, link)| link.role == Role::Lan)
@@ -336,8 +333,8 @@ fn want_lease(
     }
 }
 
-fn want_routes(document: &Document, resolved: &mut Resolved) {
-    for route in &document.network.routes {
+fn want_routes(network: &Network, resolved: &mut Resolved) {
+    for route in &network.routes {
         let dev = match &route.dev {
             Some(key) => match resolved.names.get(key) {
                 Some(name) => Some(name.clone()),
@@ -345,7 +342,7 @@ fn want_routes(document: &Document, resolved: &mut Resolved) {
             },
             None => route
                 .via
-                .and_then(|via| link_towards(via, document, resolved)),
+                .and_then(|via| link_towards(via, network, resolved)),
         };
         if route.kind == RouteKind::Unicast && dev.is_none() {
             let (to, via) = (
@@ -388,12 +385,12 @@ fn want_routes(document: &Document, resolved: &mut Resolved) {
     });
 }
 
-fn link_towards(via: IpAddr, document: &Document, resolved: &Resolved) -> Option<IfName> {
+fn link_towards(via: IpAddr, network: &Network, resolved: &Resolved) -> Option<IfName> {
     let on = |link: &Link| {
         let mut addresses = link.ipv4.addresses.iter().chain(&link.ipv6.addresses);
         addresses.any(|address| address.network().contains(via))
     };
-    let by_document = document.network.links.iter().find(|(_, link)| on(link));
+    let by_document = network.links.iter().find(|(_, link)| on(link));
     match by_document {
         Some((key, _)) => resolved.names.get(key).cloned(),
         // A lease may lead there.
@@ -408,13 +405,13 @@ fn want_sysctls(
     key: &IfName,
     name: &IfName,
     link: &Link,
-    document: &Document,
+    network: &Network,
     sysctls: &mut BTreeMap<String, String>,
 ) {
-    let is_port =
-        document.network.links.values().any(
-            |other| matches!(&other.kind, LinkKind::Bridge(bridge) if bridge.ports.contains(key)),
-        );
+    let is_port = network
+        .links
+        .values()
+        .any(|other| matches!(&other.kind, LinkKind::Bridge(bridge) if bridge.ports.contains(key)));
     let has_ipv6 = link.ipv6.method != Ipv6Method::Off && !is_port;
     let accepts = link.ipv6.method == Ipv6Method::Auto;
     // Strict on a LAN, whose hosts have no business with other addresses; loose elsewhere, where a
@@ -445,12 +442,8 @@ fn want_sysctls(
     }
 }
 
-fn global_sysctls(document: &Document) -> [(&'static str, &'static str); 3] {
-    let forwarding = if document.network.forwarding {
-        "1"
-    } else {
-        "0"
-    };
+fn global_sysctls(network: &Network) -> [(&'static str, &'static str); 3] {
+    let forwarding = if network.forwarding { "1" } else { "0" };
     [
         ("net/ipv4/ip_forward", forwarding),
         ("net/ipv6/conf/all/forwarding", forwarding),

@@ -12,7 +12,7 @@ mod sysctl;
 
 use std::collections::BTreeMap;
 
-use network_api::IfName;
+use config::IfName;
 use thiserror::Error;
 
 pub use doorbell::{Doorbell, Ring};

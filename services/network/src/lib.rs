@@ -3,15 +3,17 @@
 //!
 //! Responsible for: cards, bridges and VLANs, static addresses and routes, a DHCPv4 client, IPv6
 //! autoconfiguration (done by the kernel, switched on here), router advertisements, forwarding and
-//! other settings below `/proc/sys/net`, `resolv.conf`, and a status file.
+//! other settings below `/proc/sys/net`, `resolv.conf`, and a status file; applying the difference
+//! when the store hands out another generation, and telling it what became of that.
 //! Not responsible for: routes of mesh and links of other programs (told apart by the kernel's
-//! protocol number and link group, and never touched), packet filters, importing configurations.
-//! Talks to: the kernel by rtnetlink, DHCP servers, hosts that look for a router; PID 1 for
-//! readiness; `status.json` is for whoever looks.
+//! protocol number and link group, and never touched), packet filters, what a document means
+//! (`config`), taking back what was applied (the store does, and this service follows).
+//! Talks to: the kernel by rtnetlink, DHCP servers, hosts that look for a router; the store for its
+//! configuration, without which it keeps the last good one; PID 1 for readiness; `status.json` is for whoever looks.
 //!
 //! Modules in reading order: `state` (what there is and shall be), `core` (the actions between the
 //! two), `desired` (what the document means here), `dhcp` and `ra` (protocols, without I/O),
-//! `service` (the loop); `kernel` and `net` are the only ones that touch the outside.
+//! `source` and `news` (the configuration), `service` (the loop); `kernel` and `net` are the only ones that touch the outside.
 
 pub mod config;
 pub mod core;
@@ -19,11 +21,13 @@ pub mod desired;
 pub mod dhcp;
 pub mod kernel;
 pub mod net;
+pub mod news;
 pub mod ra;
 pub mod random;
 pub mod report;
 pub mod retry;
 pub mod service;
+pub mod source;
 pub mod state;
 mod watch;
 
@@ -45,13 +49,7 @@ pub fn run(options: Options, shutdown: UnixStream) -> Result<(), StartError> {
         .map_err(StartError::Signals)?;
     runtime.block_on(async {
         let shutdown = tokio::net::UnixStream::from_std(shutdown).map_err(StartError::Signals)?;
-        let loaded = config::load(&options);
-        if let Err(error) = config::remember(&options, &loaded) {
-            tracing::warn!(%error, "cannot keep a copy of the configuration");
-        }
-        let mut service = Service::new(options, loaded, seed())?;
-        service.run(&shutdown).await;
-        Ok(())
+        Service::new(options, seed())?.run(&shutdown).await
     })
 }
 

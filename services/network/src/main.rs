@@ -2,6 +2,7 @@ use std::process::ExitCode;
 
 use network::config::{self, Command};
 use network::service::StartError;
+use network::source;
 use runtime::Chain;
 
 fn main() -> ExitCode {
@@ -10,14 +11,14 @@ fn main() -> ExitCode {
             let shutdown = runtime::shutdown().map_err(StartError::Signals)?;
             network::run(options, shutdown)
         }),
-        Ok(Command::Check(file)) => match config::read(&file) {
+        Ok(Command::Check(file)) => match source::read(&file) {
             Ok(_) => {
                 println!("{} is good", file.display());
                 ExitCode::SUCCESS
             }
             Err(error) => fail(&error),
         },
-        Ok(Command::Show(options)) => match network::service::show(&config::load(&options)) {
+        Ok(Command::Show(options)) => match network::service::show(&source::load(&options)) {
             Ok(plan) => {
                 println!("{plan}");
                 ExitCode::SUCCESS

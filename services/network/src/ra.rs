@@ -4,7 +4,7 @@
 use std::net::Ipv6Addr;
 use std::time::Duration;
 
-use network_api::{Advertise, AdvertisedPrefix, Advertiser, MacAddr};
+use config::{Advertise, AdvertisedPrefix, Advertiser, MacAddr};
 use thiserror::Error;
 
 use crate::random::Random;

@@ -8,9 +8,8 @@ use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use network_api::{
-    AddressStatus, DhcpStatus, Document, DomainName, Gateway, IfName, LinkStatus, Role, Status,
-};
+use config::{DomainName, IfName, Network, Role};
+use network_api::{AddressStatus, DhcpStatus, Gateway, LinkStatus, Status};
 
 use crate::desired::Resolved;
 use crate::dhcp::client::{Client, Phase};
@@ -20,7 +19,8 @@ use crate::state::{Observed, Origin};
 #[derive(Debug)]
 pub struct Inputs<'a> {
     pub source: &'a str,
-    pub document: &'a Document,
+    pub generation: Option<u64>,
+    pub network: &'a Network,
     pub resolved: &'a Resolved,
     pub observed: &'a Observed,
     /// By the document's name of the link.
@@ -48,9 +48,10 @@ pub fn status(inputs: &Inputs<'_>) -> Status {
         })
         .collect();
     gateways.sort_by_key(|gateway| (gateway.metric, gateway.address));
-    let links = inputs.document.network.links.iter();
+    let links = inputs.network.links.iter();
     Status {
         configuration: inputs.source.to_owned(),
+        generation: inputs.generation,
         links: links
             .map(|(key, link)| link_status(inputs, key, link.role))
             .collect(),

@@ -10,18 +10,23 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use network_api::{Document, DomainName, IfName, Status};
+use config::{DomainName, IfName, Network};
+use network_api::Status;
 use runtime::{Chain, notify};
+use store_api::Configuration;
 use thiserror::Error;
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 
-use crate::config::{Loaded, Options};
+use crate::config::{From, Options};
 use crate::core::plan;
 use crate::desired::{Resolved, resolve};
 use crate::kernel::{Doorbell, Kernel, Ring};
+use crate::news::{self, Answer, News};
 use crate::random::Random;
 use crate::report;
 use crate::retry::Retry;
+use crate::source::{self, Loaded};
 use crate::state::{Action, Observed};
 use advertising::Advertising;
 use leases::Leases;
@@ -34,19 +39,26 @@ pub enum StartError {
     Netlink(#[source] io::Error),
     #[error("cannot set up the signals")]
     Signals(#[source] io::Error),
+    #[error("cannot start the thread that follows the store")]
+    Follow(#[source] io::Error),
 }
 
 #[derive(Debug)]
 pub struct Service {
     options: Options,
     loaded: Loaded,
+    /// The store's, where the configuration comes from there.
+    news: Option<mpsc::Receiver<News>>,
+    /// A configuration whose outcome the store waits for.
+    application: Option<Application>,
     kernel: Kernel,
     doorbell: Doorbell,
     start: Instant,
     /// Every card seen since the start: the built-in document must not move the WAN to another card
     /// when one goes away.
     cards: BTreeSet<IfName>,
-    document: Document,
+    /// The configuration, with the built-in links where it has none.
+    network: Network,
     observed: Observed,
     resolved: Resolved,
     leases: Leases,
@@ -63,6 +75,14 @@ pub struct Service {
     told: Told,
 }
 
+#[derive(Debug)]
+struct Application {
+    configuration: Configuration,
+    answer: Answer,
+    /// What fails until then has failed.
+    until: Duration,
+}
+
 /// What was last told, so that nothing is told twice.
 #[derive(Debug, Default)]
 struct Told {
@@ -74,32 +94,21 @@ struct Told {
 impl Service {
     /// # Errors
     /// When there is no netlink socket to be had.
-    pub fn new(options: Options, loaded: Loaded, seed: u64) -> Result<Self, StartError> {
+    pub fn new(options: Options, seed: u64) -> Result<Self, StartError> {
         let mut random = Random::new(seed);
-        let hostname = loaded
-            .document
-            .system
-            .hostname
-            .as_ref()
-            .map(ToString::to_string);
-        if let Some(problem) = &loaded.problem {
-            tracing::error!(
-                problem,
-                using = loaded.source,
-                "the configuration cannot be used"
-            );
-        }
         Ok(Self {
             options,
-            loaded,
+            loaded: Loaded::built_in(),
+            news: None,
+            application: None,
             kernel: Kernel::open().map_err(StartError::Netlink)?,
             doorbell: Doorbell::open().map_err(StartError::Netlink)?,
             start: Instant::now(),
             cards: BTreeSet::new(),
-            document: Document::default(),
+            network: Network::default(),
             observed: Observed::default(),
             resolved: Resolved::default(),
-            leases: Leases::new(hostname, Random::new(random.next_u64())),
+            leases: Leases::new(Random::new(random.next_u64())),
             advertising: Advertising::new(Random::new(random.next_u64())),
             retry: Retry::default(),
             announced_dns: BTreeMap::new(),
@@ -113,13 +122,18 @@ impl Service {
     }
 
     /// Runs until `shutdown` becomes readable.
-    pub async fn run(&mut self, shutdown: &UnixStream) {
+    ///
+    /// # Errors
+    /// When it cannot run at all. What goes wrong later becomes a problem in its status.
+    pub async fn run(&mut self, shutdown: &UnixStream) -> Result<(), StartError> {
+        self.configure().await?;
         loop {
             let now = self.start.elapsed();
             self.handle_timeouts(now);
             let deadline = self.start + self.next_timeout();
             match wait::next(self, shutdown, deadline).await {
                 Event::Shutdown => break,
+                Event::News(news) => self.handle_news(news),
                 Event::Rings(rings) => self.handle_rings(rings),
                 Event::DhcpPacket { link, packet } => {
                     let now = self.start.elapsed();
@@ -137,6 +151,107 @@ impl Service {
         notify::stopping();
         tracing::info!("stopping; addresses and routes stay");
         self.advertising.farewell();
+        Ok(())
+    }
+
+    /// The configuration to begin with. A store that is on its way up gets a moment: the built-in
+    /// addresses must not flash up on a machine that has others.
+    async fn configure(&mut self) -> Result<(), StartError> {
+        let socket = match &self.options.from {
+            From::File(path) => {
+                let loaded = match Loaded::file(path) {
+                    Ok(loaded) => loaded,
+                    Err(source::LoadError::Missing(_)) => Loaded::built_in(),
+                    Err(error) => self.fallback(Chain(&error).to_string()),
+                };
+                self.adopt(loaded);
+                return Ok(());
+            }
+            From::Store(socket) => socket.clone(),
+        };
+        let mut news = news::follow(socket).map_err(StartError::Follow)?;
+        let deadline = tokio::time::Instant::now() + STORE_WAIT;
+        let mut reason = "the store does not answer".to_owned();
+        loop {
+            match tokio::time::timeout_at(deadline, news.recv()).await {
+                Ok(Some(News::Away(why))) => reason = why,
+                Ok(Some(first)) => {
+                    self.handle_news(first);
+                    // Of no use: it stays a problem, and what stands in for it is used.
+                    if let Some(problem) = self.loaded.problem.take() {
+                        let loaded = self.fallback(problem);
+                        self.adopt(loaded);
+                    }
+                    break;
+                }
+                Ok(None) | Err(_) => {
+                    let loaded = self.fallback(reason);
+                    self.adopt(loaded);
+                    break;
+                }
+            }
+        }
+        self.news = Some(news);
+        Ok(())
+    }
+
+    fn fallback(&self, problem: String) -> Loaded {
+        let loaded = Loaded::fallback(&self.options.run, problem.replace('\n', "; "));
+        tracing::error!(
+            problem = loaded.problem,
+            using = loaded.source,
+            "the configuration cannot be used"
+        );
+        loaded
+    }
+
+    fn handle_news(&mut self, news: News) {
+        let (configuration, answer) = match news {
+            News::Configuration(configuration, answer) => (configuration, answer),
+            News::Away(reason) => {
+                tracing::warn!(reason, using = self.loaded.source, "the store is away");
+                self.loaded.problem = Some(format!("the store is away: {reason}"));
+                self.due = Duration::ZERO;
+                return;
+            }
+        };
+        let generation = configuration.generation;
+        match Loaded::generation(&configuration) {
+            Ok(loaded) => {
+                self.adopt(loaded);
+                let until = self.start.elapsed() + APPLY_LIMIT;
+                self.application = Some(Application {
+                    configuration,
+                    answer,
+                    until,
+                });
+            }
+            Err(problems) => {
+                let reason = problems.to_string().replace('\n', "; ");
+                tracing::error!(generation, reason, "the configuration cannot be used");
+                self.loaded.problem =
+                    Some(format!("generation {generation} cannot be used: {reason}"));
+                self.due = Duration::ZERO;
+                answer.give(Err(reason));
+            }
+        }
+    }
+
+    /// From now on this is what is wanted. The next look at the kernel changes only what differs.
+    fn adopt(&mut self, loaded: Loaded) {
+        tracing::info!(
+            from = self.loaded.source,
+            to = loaded.source,
+            "configuration"
+        );
+        if loaded.network != self.loaded.network {
+            // What the kernel refused of the old one is no reason to wait with the new one.
+            self.retry = Retry::default();
+        }
+        self.leases
+            .set_hostname(loaded.hostname.as_ref().map(ToString::to_string));
+        self.loaded = loaded;
+        self.due = Duration::ZERO;
     }
 
     fn handle_timeouts(&mut self, now: Duration) {
@@ -208,7 +323,9 @@ impl Service {
             Err(error) => {
                 tracing::error!(error = %Chain(&error), "the kernel's state is unknown");
                 self.due = now + Duration::from_secs(1);
-                problems.push(Chain(&error).to_string());
+                let error = Chain(&error).to_string();
+                self.judge(now, std::slice::from_ref(&error));
+                problems.push(error);
                 self.tell(problems);
                 return;
             }
@@ -219,8 +336,8 @@ impl Service {
             .iter()
             .filter(|(_, link)| link.hardware && !link.ours);
         self.cards.extend(seen.map(|(name, _)| name.clone()));
-        self.document = self.loaded.document.clone().with_default_links(&self.cards);
-        self.resolved = resolve(&self.document, &self.observed, &self.leases.learnt());
+        self.network = self.loaded.network.clone().with_default_links(&self.cards);
+        self.resolved = resolve(&self.network, &self.observed, &self.leases.learnt());
         self.observed.sysctls = self.kernel.settings(self.resolved.desired.sysctls.keys());
         let actions = plan(&self.resolved.desired, &self.observed);
         self.apply(&actions, now);
@@ -228,13 +345,13 @@ impl Service {
         let learnt_before = self.leases.learnt();
         let leases_problems =
             self.leases
-                .follow(&self.document, &self.resolved.names, &self.observed, now);
+                .follow(&self.network, &self.resolved.names, &self.observed, now);
         if self.leases.learnt() != learnt_before {
             self.look_at(now);
         }
         let advertising_problems =
             self.advertising
-                .follow(&self.document, &self.resolved.names, &self.observed, now);
+                .follow(&self.network, &self.resolved.names, &self.observed, now);
         if !self.advertising.is_empty() {
             let has_default_route = self.kernel.has_route(SOMEWHERE);
             self.advertising
@@ -246,7 +363,13 @@ impl Service {
         if let Some(at) = retry_at {
             self.look_at(at);
         }
-        if self.document.network.links.is_empty() {
+        if !self.loaded.network.links.is_empty() && self.resolved.names.is_empty() {
+            // A card may be unplugged; a document that fits no card at all is for another machine.
+            self.judge(now, &["no link has a network card that fits".to_owned()]);
+        } else {
+            self.judge(now, &failures);
+        }
+        if self.network.links.is_empty() {
             problems.push("no network card found".to_owned());
         }
         problems.extend(self.resolved.problems.iter().cloned());
@@ -254,6 +377,34 @@ impl Service {
         problems.extend(leases_problems);
         problems.extend(advertising_problems);
         self.tell(problems);
+    }
+
+    /// Answers the store once the configuration is applied, or will not be.
+    fn judge(&mut self, now: Duration, failures: &[String]) {
+        let Some(application) = &self.application else {
+            return;
+        };
+        if !failures.is_empty() && now < application.until {
+            let until = application.until;
+            self.look_at(until);
+            return;
+        }
+        let Some(application) = self.application.take() else {
+            return;
+        };
+        let generation = application.configuration.generation;
+        if failures.is_empty() {
+            if let Err(error) = source::remember(&self.options.run, &application.configuration) {
+                tracing::warn!(%error, "cannot keep a copy of the configuration");
+            }
+            tracing::info!(generation, "applied");
+            application.answer.give(Ok(()));
+        } else {
+            let shown: Vec<&str> = failures.iter().take(4).map(String::as_str).collect();
+            let reason = shown.join("; ");
+            tracing::error!(generation, reason, "not applied");
+            application.answer.give(Err(reason));
+        }
     }
 
     fn apply(&mut self, actions: &[Action], now: Duration) {
@@ -288,7 +439,8 @@ impl Service {
         let (dns, search) = self.resolvers();
         let status = report::status(&report::Inputs {
             source: &self.loaded.source,
-            document: &self.document,
+            network: &self.network,
+            generation: self.loaded.generation,
             resolved: &self.resolved,
             observed: &self.observed,
             clients: self.leases.clients(),
@@ -336,7 +488,7 @@ impl Service {
     /// DNS servers and search domains: the document's first, then those of leases, then those of
     /// router advertisements.
     fn resolvers(&self) -> (Vec<IpAddr>, Vec<DomainName>) {
-        let network = &self.document.network;
+        let network = &self.network;
         let mut dns = network.dns.clone();
         let mut search = network.search.clone();
         for (key, client) in self.leases.clients() {
@@ -356,7 +508,7 @@ impl Service {
             let uses = link
                 .and_then(|(key, _)| network.links.get(key))
                 .is_some_and(|link| {
-                    link.ipv6.use_dns && link.ipv6.method == network_api::Ipv6Method::Auto
+                    link.ipv6.use_dns && link.ipv6.method == config::Ipv6Method::Auto
                 });
             if uses {
                 dns.push((*server).into());
@@ -391,8 +543,8 @@ pub fn show(loaded: &Loaded) -> Result<String, ShowError> {
         .filter(|(_, link)| link.hardware)
         .map(|(name, _)| name)
         .collect();
-    let document = loaded.document.clone().with_default_links(cards);
-    let resolved = resolve(&document, &observed, &BTreeMap::new());
+    let network = loaded.network.clone().with_default_links(cards);
+    let resolved = resolve(&network, &observed, &BTreeMap::new());
     observed.sysctls = kernel.settings(resolved.desired.sysctls.keys());
     let actions: Vec<String> = plan(&resolved.desired, &observed)
         .iter()
@@ -403,7 +555,7 @@ pub fn show(loaded: &Loaded) -> Result<String, ShowError> {
         "problems": loaded.problem.iter().chain(&resolved.problems).collect::<Vec<_>>(),
         "interfaces": resolved.names,
         "actions": actions,
-        "document": document,
+        "network": network,
     });
     Ok(serde_json::to_string_pretty(&plan).expect("text keys and plain values"))
 }
@@ -429,6 +581,10 @@ fn usable<'a>(
 
 /// Events come in bursts: wait for the rest.
 const SETTLE: Duration = Duration::from_millis(20);
+/// How long a store that does not answer holds up the start.
+const STORE_WAIT: Duration = Duration::from_secs(2);
+/// What the kernel refuses for so long, it refuses: three attempts.
+const APPLY_LIMIT: Duration = Duration::from_secs(4);
 const BETWEEN_LOOKS_MIN: Duration = Duration::from_millis(100);
 /// Settings in `/proc/sys` and other programs' default routes change without an event.
 const BETWEEN_LOOKS_MAX: Duration = Duration::from_secs(30);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use network_api::{IfName, MacAddr, Prefix, RouteKind, VlanId};
+use config::{IfName, MacAddr, Prefix, RouteKind, VlanId};
 
 /// What the kernel has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

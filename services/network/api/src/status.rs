@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct Status {
     /// Where the configuration comes from.
     pub configuration: String,
+    /// The store's number for it.
+    #[serde(default)]
+    pub generation: Option<u64>,
     /// The document's links, in its order.
     pub links: Vec<LinkStatus>,
     /// Next hops of default routes, best first.

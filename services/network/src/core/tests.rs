@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use network_api::{Prefix, RouteKind, VlanId};
+use config::{Prefix, RouteKind, VlanId};
 use proptest::prelude::*;
 
 use super::*;
@@ -104,6 +104,11 @@ impl Model {
             }
             Action::PutAddress { key, address } => {
                 check(links.contains_key(&key.link), "ENODEV")?;
+                // IPv6 compares the address only, and not the length of its prefix.
+                let is_twice = self.observed.addresses.keys().any(|seen| {
+                    seen.link == key.link && seen.ip == key.ip && seen != key && key.ip.is_ipv6()
+                });
+                check(!is_twice, "EEXIST")?;
                 let DesiredAddress {
                     origin,
                     valid_until_s,
@@ -439,6 +444,68 @@ fn desired() -> impl Strategy<Value = Desired> {
     )
 }
 
+/// Links that had an address and shall have another one, and stay the links they are.
+fn reachable(
+    before: &BTreeMap<AddressKey, ObservedAddress>,
+    desired: &Desired,
+    actions: &[Action],
+) -> BTreeSet<IfName> {
+    // An address that moves to another link, prefix or origin has to go first.
+    let stays = |key: &AddressKey, seen: &ObservedAddress| match desired.addresses.get(key) {
+        Some(wanted) => wanted.origin == seen.origin,
+        None => desired.addresses.keys().all(|wanted| wanted.ip != key.ip),
+    };
+    let had = before
+        .iter()
+        .filter(|(key, seen)| stays(key, seen))
+        .map(|(key, _)| key);
+    let is_made_anew = |name: &IfName| {
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::DeleteLink { link } if link == name))
+    };
+    had.map(|key| key.link.clone())
+        .filter(|name| desired.links.contains_key(name))
+        .filter(|name| desired.addresses.keys().any(|key| key.link == *name))
+        .filter(|name| !is_made_anew(name))
+        .collect()
+}
+
+#[test]
+fn a_new_address_comes_before_the_old_one_goes() {
+    let mut model = cards();
+    let mut desired = Desired::default();
+    desired.links.insert(name("eth0"), DesiredLink::default());
+    let (key, wanted) = address("eth0", "192.0.2.9", Origin::Static);
+    desired.addresses.insert(key, wanted);
+    desired
+        .routes
+        .push(route("0.0.0.0/0", "eth0", 100, Origin::Static));
+    for action in plan(&desired, &model.observed) {
+        model.apply(&action).unwrap();
+    }
+    desired.addresses.clear();
+    let (key, wanted) = address("eth0", "192.0.2.10", Origin::Static);
+    desired.addresses.insert(key, wanted);
+    desired.routes.clear();
+    desired
+        .routes
+        .push(route("0.0.0.0/0", "eth0", 200, Origin::Static));
+    let actions: Vec<String> = plan(&desired, &model.observed)
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(
+        actions,
+        [
+            "add the address eth0 192.0.2.10/24",
+            "remove the route 0.0.0.0/0 dev eth0 metric 100 table 254",
+            "remove the address eth0 192.0.2.9/24",
+            "add the route 0.0.0.0/0 dev eth0 metric 200 table 254",
+        ]
+    );
+}
+
 proptest! {
     /// From any state that an earlier configuration left, the plan for a later one is taken by the
     /// kernel in full, and leaves nothing to do.
@@ -447,9 +514,14 @@ proptest! {
         let mut model = cards();
         for desired in [&first, &second, &first] {
             let actions = plan(desired, &model.observed);
+            let before = model.observed.addresses.clone();
             for action in &actions {
                 let result = model.apply(action);
                 prop_assert!(result.is_ok(), "{action:?}: {result:?} in {actions:#?}");
+                for name in reachable(&before, desired, &actions) {
+                    let mut keys = model.observed.addresses.keys();
+                    prop_assert!(keys.any(|key| key.link == name), "{name} is cut off by {action}");
+                }
             }
             prop_assert_eq!(plan(desired, &model.observed), []);
             for (name, link) in &desired.links {

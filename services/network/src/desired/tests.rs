@@ -1,3 +1,5 @@
+use config::Document;
+
 use super::*;
 use crate::core::plan;
 use crate::dhcp::lease::LeasedRoute;
@@ -58,15 +60,19 @@ fn lease(address: &str, routes: &[(&str, &str)]) -> Learnt {
     }
 }
 
+fn parse(text: &str) -> Network {
+    Document::parse(text).unwrap().read()
+}
+
 #[test]
 fn the_built_in_document_needs_no_words() {
     let cards = ["eth0", "eth1"];
-    let document = Document::default_for(&cards.map(name));
+    let network = Network::default().with_default_links(&cards.map(name));
     let learnt = BTreeMap::from([(
         name("eth0"),
         lease("192.0.2.5/24", &[("0.0.0.0/0", "192.0.2.1")]),
     )]);
-    let resolved = resolve(&document, &observed(&cards), &learnt);
+    let resolved = resolve(&network, &observed(&cards), &learnt);
     assert_eq!(resolved.problems, Vec::<String>::new());
     let actions: Vec<String> = plan(&resolved.desired, &observed(&cards))
         .iter()
@@ -104,7 +110,7 @@ fn the_built_in_document_needs_no_words() {
 
 #[test]
 fn cards_are_found_by_what_is_given_and_serve_once() {
-    let document = Document::parse(
+    let network = parse(
         r#"
         [network.link.wan]
         match = { mac = "02:00:00:00:00:03" }
@@ -115,10 +121,9 @@ fn cards_are_found_by_what_is_given_and_serve_once() {
         [network.link.c]
         match = { driver = "*" }
         "#,
-    )
-    .unwrap();
+    );
     let resolved = resolve(
-        &document,
+        &network,
         &observed(&["eth0", "eth1", "eth2"]),
         &BTreeMap::new(),
     );
@@ -135,14 +140,14 @@ fn cards_are_found_by_what_is_given_and_serve_once() {
 #[test]
 fn a_hostile_lease_cannot_take_a_lan() {
     let cards = ["eth0", "eth1"];
-    let document = Document::default_for(&cards.map(name));
+    let network = Network::default().with_default_links(&cards.map(name));
     let routes = [
         ("192.168.77.0/25", "192.0.2.1"),
         ("0.0.0.0/1", "192.0.2.1"),
         ("0.0.0.0/0", "10.9.9.9"),
     ];
     let learnt = BTreeMap::from([(name("eth0"), lease("192.168.77.9/24", &routes))]);
-    let resolved = resolve(&document, &observed(&cards), &learnt);
+    let resolved = resolve(&network, &observed(&cards), &learnt);
     assert_eq!(
         resolved.problems,
         [
@@ -172,7 +177,7 @@ fn a_hostile_lease_cannot_take_a_lan() {
 
 #[test]
 fn routes_find_their_link_and_name_what_is_wrong() {
-    let document = Document::parse(
+    let network = parse(
         r#"
         [network.link.eth0]
         ipv4 = { addresses = ["10.0.0.1/24"], gateway = "10.0.0.254", metric = 0 }
@@ -193,9 +198,8 @@ fn routes_find_their_link_and_name_what_is_wrong() {
         to = "fd00::/8"
         kind = "unreachable"
         "#,
-    )
-    .unwrap();
-    let resolved = resolve(&document, &observed(&["eth0"]), &BTreeMap::new());
+    );
+    let resolved = resolve(&network, &observed(&["eth0"]), &BTreeMap::new());
     let routes: Vec<String> = resolved
         .desired
         .routes
@@ -223,9 +227,9 @@ fn routes_find_their_link_and_name_what_is_wrong() {
 
 #[test]
 fn the_documented_example_settles_on_three_cards() {
-    let document = Document::parse(include_str!("../../api/example.toml")).unwrap();
+    let network = parse(include_str!("../../../config/example.toml"));
     let resolved = resolve(
-        &document,
+        &network,
         &observed(&["eth1", "eth2", "eth3"]),
         &BTreeMap::new(),
     );

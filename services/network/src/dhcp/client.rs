@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use network_api::MacAddr;
+use config::MacAddr;
 use thiserror::Error;
 
 use super::lease::{self, LEASE_MIN_S, Lease};
@@ -116,6 +116,11 @@ impl Client {
             refusals: 0,
             outgoing: VecDeque::new(),
         }
+    }
+
+    /// The name that servers are told from the next message on.
+    pub fn set_hostname(&mut self, hostname: Option<String>) {
+        self.identity.hostname = hostname;
     }
 
     /// The carrier came or went. After a return the link may be another one: the lease stays in use

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use network_api::{Address, DomainName, Prefix};
+use config::{Address, DomainName, Prefix};
 
 use super::client::Ignored;
 use super::message::Reply;

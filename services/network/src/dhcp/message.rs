@@ -6,7 +6,7 @@
 
 use std::net::Ipv4Addr;
 
-use network_api::{DomainName, MacAddr, Prefix};
+use config::{DomainName, MacAddr, Prefix};
 use thiserror::Error;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use network_api::MacAddr;
+use config::MacAddr;
 use proptest::prelude::*;
 
 use super::client::{Client, Identity, Ignored, Phase, Transmit};

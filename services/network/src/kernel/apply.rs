@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use config::{IfName, RouteKind, VlanId};
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL, NLM_F_REPLACE};
 use netlink_packet_route::address::{
     AddressAttribute, AddressMessage, AddressProtocol, AddressScope, CacheInfo,
@@ -14,7 +15,6 @@ use netlink_packet_route::route::{
     RouteAttribute, RouteFlags, RouteMessage, RouteScope, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use network_api::{IfName, RouteKind, VlanId};
 
 use super::socket::RequestSocket;
 use super::{ApplyError, GROUP, PROTOCOL_LEASE, PROTOCOL_STATIC, sysctl};

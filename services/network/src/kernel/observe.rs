@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
+use config::{IfName, MacAddr, Prefix, RouteKind, VlanId};
 use netlink_packet_route::address::{
     AddressAttribute, AddressFlags, AddressMessage, AddressProtocol,
 };
@@ -16,7 +17,6 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteProtocol, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use network_api::{IfName, MacAddr, Prefix, RouteKind, VlanId};
 
 use super::socket::RequestSocket;
 use super::{GROUP, ObserveError, PROTOCOL_LEASE, PROTOCOL_STATIC, RequestError};

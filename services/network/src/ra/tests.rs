@@ -1,12 +1,11 @@
 use super::*;
-use network_api::Document;
+use config::{Document, Network};
 use proptest::prelude::*;
 
 fn config(text: &str) -> Advertise {
     let text = format!("[network.link.eth1]\nipv6 = {{ addresses = [\"fd00:1::1/64\"] }}\n{text}");
-    let document = Document::parse(&text).unwrap();
-    document
-        .network
+    let network: Network = Document::parse(&text).unwrap().read();
+    network
         .links
         .into_values()
         .next()

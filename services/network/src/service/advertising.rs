@@ -3,7 +3,7 @@ use std::io;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use network_api::{Advertise, Document, IfName, MacAddr};
+use config::{Advertise, IfName, MacAddr, Network};
 
 use super::usable;
 use crate::net::{IcmpSocket, Solicitation};
@@ -39,13 +39,13 @@ impl Advertising {
     /// Begins and ends advertising as links come and go.
     pub(super) fn follow(
         &mut self,
-        document: &Document,
+        network: &Network,
         names: &BTreeMap<IfName, IfName>,
         observed: &Observed,
         now: Duration,
     ) -> Vec<String> {
         let mut wanted = BTreeMap::new();
-        for (key, link) in &document.network.links {
+        for (key, link) in &network.links {
             if let Some(config) = &link.advertise
                 && let Some((name, seen)) = usable(key, names, observed)
                 && let Some(mac) = seen.mac

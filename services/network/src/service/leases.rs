@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use network_api::{Document, IfName, Ipv4Method, MacAddr};
+use config::{IfName, Ipv4Method, MacAddr, Network};
 
 use super::usable;
 use crate::desired::Learnt;
@@ -31,25 +31,32 @@ struct Leasing {
 }
 
 impl Leases {
-    pub(super) fn new(hostname: Option<String>, random: Random) -> Self {
+    pub(super) fn new(random: Random) -> Self {
         Self {
-            hostname,
+            hostname: None,
             random,
             links: BTreeMap::new(),
         }
     }
 
+    /// The name that servers are told from the next message on. No lease is given up for it.
+    pub(super) fn set_hostname(&mut self, hostname: Option<String>) {
+        for leasing in self.links.values_mut() {
+            leasing.client.set_hostname(hostname.clone());
+        }
+        self.hostname = hostname;
+    }
+
     /// Begins and ends clients as links come and go, and tells them of carriers.
     pub(super) fn follow(
         &mut self,
-        document: &Document,
+        network: &Network,
         names: &BTreeMap<IfName, IfName>,
         observed: &Observed,
         now: Duration,
     ) -> Vec<String> {
         self.links.retain(|key, leasing| {
-            let wants = document
-                .network
+            let wants = network
                 .links
                 .get(key)
                 .is_some_and(|link| link.ipv4.method == Ipv4Method::Dhcp);
@@ -59,7 +66,7 @@ impl Leases {
             wants && same
         });
         let mut problems = Vec::new();
-        for (key, link) in &document.network.links {
+        for (key, link) in &network.links {
             if link.ipv4.method != Ipv4Method::Dhcp {
                 continue;
             }

@@ -4,12 +4,13 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::Instant;
 
-use network_api::IfName;
+use config::IfName;
 use tokio::net::UnixStream;
 
 use super::Service;
 use crate::kernel::Ring;
 use crate::net::Solicitation;
+use crate::news::News;
 
 /// What ended the wait.
 pub(super) enum Event {
@@ -17,6 +18,7 @@ pub(super) enum Event {
         link: IfName,
         packet: io::Result<Vec<u8>>,
     },
+    News(News),
     Rings(Vec<Ring>),
     Shutdown,
     Solicitation {
@@ -36,6 +38,12 @@ pub(super) async fn next(service: &mut Service, shutdown: &UnixStream, deadline:
         }
         if sleep.as_mut().poll(context).is_ready() {
             return Poll::Ready(Event::Time);
+        }
+        // Without a store there is none, and when its thread is gone none comes any more.
+        if let Some(news) = &mut service.news
+            && let Poll::Ready(Some(news)) = news.poll_recv(context)
+        {
+            return Poll::Ready(Event::News(news));
         }
         if let Poll::Ready((link, packet)) = service.leases.poll_packet(context) {
             return Poll::Ready(Event::DhcpPacket { link, packet });

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use network_api::Status;
 use tempfile::TempDir;
 
+use crate::store::Store;
+
 /// Long enough for a busy machine; nothing waits this long when all is well.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -103,6 +105,8 @@ impl Drop for Namespace {
 pub(crate) struct Router {
     pub(crate) directory: TempDir,
     child: Option<Child>,
+    /// Whether it asks a store, and not a file.
+    asks_store: bool,
     notify: UnixDatagram,
     /// Every line that it has sent.
     told: RefCell<Vec<String>>,
@@ -119,9 +123,23 @@ impl Router {
         Self {
             directory,
             child: None,
+            asks_store: false,
             notify,
             told: RefCell::default(),
         }
+    }
+
+    /// A store for it, which hands out this document; nothing runs yet.
+    pub(crate) fn with_store(document: &str) -> (Self, Store) {
+        let mut router = Self::new("");
+        router.asks_store = true;
+        let store = router.store(document);
+        (router, store)
+    }
+
+    /// Starts a store anew.
+    pub(crate) fn store(&self, document: &str) -> Store {
+        Store::start(&self.path("store.sock"), document)
     }
 
     /// Starts the service and waits until it says that it is ready.
@@ -132,10 +150,13 @@ impl Router {
             .append(true)
             .open(self.path("log"))
             .unwrap();
+        let source = match self.asks_store {
+            true => ["--store".into(), self.path("store.sock")],
+            false => ["--config".into(), self.path("x0.toml")],
+        };
         let child = namespace
             .command(env!("CARGO_BIN_EXE_network"))
-            .arg("--config")
-            .arg(self.path("x0.toml"))
+            .args(source)
             .arg("--run")
             .arg(self.path("run"))
             .env("NOTIFY_SOCKET", self.path("notify"))

@@ -1,5 +1,7 @@
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -59,6 +61,31 @@ impl TryFrom<i64> for Mtu {
             Ok(bytes @ 576..=65535) => Ok(Self(bytes)),
             _ => Err(NumberError::Mtu),
         }
+    }
+}
+
+impl JsonSchema for VlanId {
+    fn schema_name() -> Cow<'static, str> {
+        "vlan-id".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "integer", "minimum": 1, "maximum": 4094 })
+    }
+}
+
+impl JsonSchema for Mtu {
+    fn schema_name() -> Cow<'static, str> {
+        "mtu".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "integer",
+            "minimum": 576,
+            "maximum": 65535,
+            "description": "Bytes; with IPv6 on the link 1280 at least",
+        })
     }
 }
 

@@ -1,9 +1,9 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use crate::address::Address;
-use crate::document::{Advertise, AdvertisedPrefix, Ipv4Method, Ipv6Method, Link, Role};
-use crate::name::IfName;
+use super::address::Address;
+use super::model::{Advertise, AdvertisedPrefix, Ipv4Method, Ipv6Method, Link, Role};
+use super::name::IfName;
 
 pub(crate) fn links<'a>(nics: impl IntoIterator<Item = &'a IfName>) -> BTreeMap<IfName, Link> {
     let mut names: Vec<&IfName> = nics.into_iter().collect();
@@ -65,14 +65,13 @@ pub(crate) const ROUTER_LIFETIME_S: u16 = 1800;
 
 #[cfg(test)]
 mod tests {
-    use crate::document::{Document, LinkKind};
+    use super::super::{LinkKind, Network};
 
     #[test]
     fn first_card_is_the_wan_and_the_others_are_lans() {
         let nics = ["eth10", "eth1", "eth0"].map(|n| n.parse().unwrap());
-        let document = Document::default_for(&nics);
-        let summary: Vec<String> = document
-            .network
+        let network = Network::default().with_default_links(&nics);
+        let summary: Vec<String> = network
             .links
             .iter()
             .map(|(name, link)| {
@@ -103,6 +102,9 @@ mod tests {
         let nics: Vec<_> = (0..300)
             .map(|n| format!("eth{n}").parse().unwrap())
             .collect();
-        assert_eq!(Document::default_for(&nics).network.links.len(), 300);
+        assert_eq!(
+            Network::default().with_default_links(&nics).links.len(),
+            300
+        );
     }
 }

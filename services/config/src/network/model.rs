@@ -1,30 +1,14 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::address::{Address, Prefix};
-use crate::error::ParseError;
-use crate::name::{DomainName, Hostname, IfName, MacAddr, Pattern};
-use crate::number::{Mtu, VlanId};
-use crate::sysctl::{SysctlKey, SysctlValue};
-use crate::{check, defaults};
-
-/// A document that passed every check.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Document {
-    /// The machine as a whole.
-    pub system: System,
-    /// Everything about the network.
-    pub network: Network,
-}
-
-/// `[system]`
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct System {
-    /// Without one the machine keeps the name that the image gives it.
-    pub hostname: Option<Hostname>,
-}
+use super::address::{Address, Prefix};
+use super::defaults;
+use super::name::{DomainName, IfName, MacAddr, Pattern};
+use super::number::{Mtu, VlanId};
+use super::sysctl::{SysctlKey, SysctlValue};
 
 /// `[network]`
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -113,7 +97,7 @@ pub struct PortVlans {
 }
 
 /// Which side of the router a link is on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Hosts that we serve.
@@ -156,7 +140,7 @@ pub struct Ipv6 {
 }
 
 /// Where IPv4 addresses come from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Ipv4Method {
     /// A DHCP server.
@@ -169,7 +153,7 @@ pub enum Ipv4Method {
 }
 
 /// Where IPv6 addresses come from.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Ipv6Method {
     /// Router advertisements (RFC 4862).
@@ -192,7 +176,7 @@ pub struct Advertise {
     pub dnssl: Vec<DomainName>,
     /// Whether hosts shall use us as their default router.
     pub router: Advertiser,
-    /// For how long, in seconds: 0, or from `interval_max_s` to 9000.
+    /// For how long, in seconds: from `interval_max_s` to 9000.
     pub router_lifetime_s: u16,
     /// At most this long between two advertisements, in seconds: 4 to 1800.
     pub interval_max_s: u16,
@@ -212,7 +196,7 @@ pub struct AdvertisedPrefix {
 }
 
 /// Whether we offer ourselves as default router.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Advertiser {
     /// Always.
@@ -243,7 +227,18 @@ pub struct Route {
 
 /// What happens to packets that fit a route.
 #[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize, Serialize,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Deserialize,
+    Serialize,
+    JsonSchema,
 )]
 #[serde(rename_all = "lowercase")]
 pub enum RouteKind {
@@ -258,32 +253,17 @@ pub enum RouteKind {
     Unreachable,
 }
 
-impl Document {
-    /// Parses and checks a document.
-    ///
-    /// # Errors
-    /// With every problem found: the first one where the text is not of the schema's form, else all
-    /// that the checks across tables find.
-    pub fn parse(text: &str) -> Result<Self, ParseError> {
-        check::parse(text)
-    }
-
-    /// The document that applies when there is none: the first card (in natural order of the names)
-    /// is the WAN with DHCPv4 and IPv6 autoconfiguration; each further one is a LAN, the first with
-    /// `192.168.77.1/24` and `fd77:7777:7777:1::1/64`, the next with `192.168.78.1/24` and
-    /// `fd77:7777:7777:2::1/64` and so on, with router advertisements.
+impl Network {
+    /// With the built-in links for these cards where the document has none of its own: the first
+    /// card (in natural order of the names) is the WAN with DHCPv4 and IPv6 autoconfiguration; each
+    /// further one is a LAN, the first with `192.168.77.1/24` and `fd77:7777:7777:1::1/64`, the next
+    /// with `192.168.78.1/24` and `fd77:7777:7777:2::1/64` and so on, with router advertisements.
     ///
     /// There is room for 150 LANs; further cards stay without addresses.
     #[must_use]
-    pub fn default_for<'a>(nics: impl IntoIterator<Item = &'a IfName>) -> Self {
-        Self::default().with_default_links(nics)
-    }
-
-    /// The same document, with the built-in links for these cards where it has none of its own.
-    #[must_use]
     pub fn with_default_links<'a>(mut self, nics: impl IntoIterator<Item = &'a IfName>) -> Self {
-        if self.network.links.is_empty() {
-            self.network.links = defaults::links(nics);
+        if self.links.is_empty() {
+            self.links = defaults::links(nics);
         }
         self
     }

@@ -3,6 +3,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::as_text::as_text;
+
 /// A name of an interface or of a link in the document: 1 to 15 characters out of letters, digits,
 /// `.`, `_` and `-`. The kernel takes more; what it takes beyond this is a trap in shells and paths.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -242,25 +244,23 @@ macro_rules! prints_its_text {
 }
 prints_its_text!(IfName, Hostname, DomainName, Pattern);
 
-/// Serde by way of `FromStr` and `Display`.
-macro_rules! serde_as_text {
-    ($($name:ty),* $(,)?) => {$(
-        impl<'de> serde::Deserialize<'de> for $name {
-            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(from)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-
-        impl serde::Serialize for $name {
-            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.collect_str(self)
-            }
-        }
-    )*};
+as_text! {
+    IfName: "interface-name",
+        "The name of an interface, or of a link in this document",
+        r"^[A-Za-z0-9._-]{1,15}$";
+    Hostname: "host-name",
+        "A host name: one label",
+        r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$";
+    DomainName: "domain-name",
+        "A DNS domain, such as example.net",
+        r"^([A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)*[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.?$";
+    MacAddr: "mac-address",
+        "A hardware address, such as 52:54:00:12:34:56",
+        r"^[0-9A-Fa-f]{2}([:-][0-9A-Fa-f]{2}){5}$";
+    Pattern: "pattern",
+        "A text in which * stands for any text and ? for any character",
+        r"^[!-~]{1,64}$";
 }
-pub(crate) use serde_as_text;
-serde_as_text!(IfName, Hostname, DomainName, MacAddr, Pattern);
 
 #[cfg(test)]
 mod tests {

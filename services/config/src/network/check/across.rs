@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use super::{Check, PORTS_MAX, Places};
-use crate::document::{Ipv4Method, Ipv6Method, Link, LinkKind, Role};
-use crate::name::IfName;
+use super::super::model::{Ipv4Method, Ipv6Method, Link, LinkKind, Role};
+use super::super::name::IfName;
+use super::{Check, PORTS_MAX};
 
-impl Check<'_> {
-    pub(super) fn vlans(&mut self, links: &BTreeMap<IfName, Link>, places: &Places) {
+impl Check<'_, '_> {
+    pub(super) fn vlans(&mut self, links: &BTreeMap<IfName, Link>) {
         let mut carried = BTreeMap::new();
         for (name, link) in links {
             let LinkKind::Vlan { id, parent } = &link.kind else {
                 continue;
             };
             if let Some(first) = carried.insert((parent, id), name) {
-                let span = places.links[name].clone();
+                let path = self.place(name);
                 self.problem(
-                    span,
+                    path,
                     format!("`{first}` is VLAN {id:?} of `{parent}` already"),
                 );
             }
@@ -28,24 +28,24 @@ impl Check<'_> {
                     ..
                 })
             ) {
-                let span = places.links[name].clone();
-                self.problem(span, format!("the parent `{parent}` is a VLAN itself"));
+                let path = self.place(name);
+                self.problem(path, format!("the parent `{parent}` is a VLAN itself"));
             }
         }
     }
 
-    pub(super) fn bridges(&mut self, links: &BTreeMap<IfName, Link>, places: &Places) {
+    pub(super) fn bridges(&mut self, links: &BTreeMap<IfName, Link>) {
         let mut bridge_of = BTreeMap::new();
         for (name, link) in links {
             let LinkKind::Bridge(bridge) = &link.kind else {
                 continue;
             };
-            let span = places.links[name].clone();
-            self.count(span.clone(), bridge.ports.len(), PORTS_MAX, "ports");
+            let path = self.place(name);
+            self.count(&path.key("bridge"), bridge.ports.len(), PORTS_MAX, "ports");
             for port in &bridge.ports {
                 if let Some(other) = bridge_of.insert(port, (name, bridge)) {
                     let message = format!("`{port}` is a port of `{}` already", other.0);
-                    self.problem(span.clone(), message);
+                    self.problem(path.clone(), message);
                 }
                 let Some(link) = links.get(port) else {
                     continue;
@@ -60,12 +60,12 @@ impl Check<'_> {
                     let message = format!(
                         "the port `{port}` makes a loop through `{through}`: a bridge cannot be in a bridge"
                     );
-                    self.problem(span.clone(), message);
+                    self.problem(path.clone(), message);
                 }
                 if link.ipv4.method != Ipv4Method::Off || link.ipv6.method != Ipv6Method::Off {
                     let message =
                         format!("`{port}` is a port of `{name}`: addresses belong to the bridge");
-                    self.problem(places.links[port].clone(), message);
+                    self.problem(self.place(port), message);
                 }
             }
         }
@@ -82,19 +82,20 @@ impl Check<'_> {
             if !filters {
                 let message =
                     format!("`{name}` has port VLANs, but is in no bridge with vlan_filtering");
-                self.problem(places.links[name].clone(), message);
+                self.problem(self.place(name), message);
             }
         }
     }
 
-    pub(super) fn addresses(&mut self, links: &BTreeMap<IfName, Link>, places: &Places) {
-        for (index, (span, link, address)) in places.addresses.iter().enumerate() {
-            for (_, other_link, other) in &places.addresses[..index] {
+    pub(super) fn addresses(&mut self, links: &BTreeMap<IfName, Link>) {
+        let addresses = std::mem::take(&mut self.places.addresses);
+        for (index, (path, link, address)) in addresses.iter().enumerate() {
+            for (_, other_link, other) in &addresses[..index] {
                 let link_local =
                     matches!(address.ip(), IpAddr::V6(ip) if ip.is_unicast_link_local());
                 if other.ip() == address.ip() && (link == other_link || !link_local) {
                     let message = format!("`{other_link}` has the address {} already", other.ip());
-                    self.problem(span.clone(), message);
+                    self.problem(path.clone(), message);
                     break;
                 }
                 let is_lan = |name| {
@@ -113,7 +114,7 @@ impl Check<'_> {
                         address.network(),
                         other.network()
                     );
-                    self.problem(span.clone(), message);
+                    self.problem(path.clone(), message);
                     break;
                 }
             }

@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::name::serde_as_text;
+use crate::as_text::as_text;
 
 /// A kernel setting that a document may change, as `sysctl(8)` writes it. The allowed ones are
 /// listed in this file; what `network` sets by itself (forwarding, `accept_ra`) is not among them.
@@ -91,7 +91,14 @@ impl fmt::Debug for SysctlValue {
     }
 }
 
-serde_as_text!(SysctlKey, SysctlValue);
+as_text! {
+    SysctlKey: "sysctl-key",
+        "A kernel setting that a document may change, such as net.ipv4.tcp_congestion_control",
+        r"^net\.[A-Za-z0-9._-]{1,124}$";
+    SysctlValue: "sysctl-value",
+        "A setting's value",
+        r"^[A-Za-z0-9._-]([A-Za-z0-9 ._-]{0,62}[A-Za-z0-9._-])?$";
+}
 
 /// A `*` at the end stands for the rest, `*` between dots for one part.
 fn fits(pattern: &str, text: &str) -> bool {

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use crate::name::serde_as_text;
+use crate::as_text::as_text;
 
 /// An interface's address with the length of its prefix: `192.168.77.1/24`. Unicast, and neither
 /// the network's own address nor its broadcast address.
@@ -204,7 +204,14 @@ impl fmt::Debug for Prefix {
     }
 }
 
-serde_as_text!(Address, Prefix);
+as_text! {
+    Address: "interface-address",
+        "An interface's address with the length of its prefix, such as 192.0.2.1/24",
+        r"^[0-9A-Fa-f:.]{2,45}/[0-9]{1,3}$";
+    Prefix: "prefix",
+        "A network, such as 192.0.2.0/24 or 2001:db8::/32",
+        r"^[0-9A-Fa-f:.]{2,45}/[0-9]{1,3}$";
+}
 
 fn split(text: &str) -> Result<(IpAddr, u8), AddressError> {
     let (ip, len) = text.split_once('/').ok_or(AddressError::NoLength)?;
