@@ -1,87 +1,89 @@
-//! The configuration on DATA, which changes as a whole or not at all.
+//! Brings documents to the store.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use rustix::fs::OFlags;
+use runtime::Chain;
+use store_api::{CallError, Client};
 
-/// Reads the configuration. `None` where there is none.
+/// A document that waits to be imported.
+#[derive(Debug)]
+pub struct Waiting {
+    pub text: String,
+    /// Where it comes from, for a person.
+    pub source: String,
+}
+
+/// What became of a document.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is the store's new configuration.
+    Imported { source: String, generation: u64 },
+    /// It was imported before, and counts no more: what was changed since stays.
+    Known { source: String },
+    /// The store does not take it.
+    Refused { source: String, reason: String },
+}
+
+/// Imports all that waits, in order, and returns what became of it. What the store could not be
+/// asked about goes on waiting.
 ///
 /// # Errors
-/// Those of the file system; `FileTooLarge` beyond what a document may be long.
-pub fn current(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    let most = network_api::SIZE_MAX_BYTES as u64;
-    let nofollow = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let file = match OpenOptions::new()
-        .read(true)
-        .custom_flags(nofollow)
-        .open(path)
-    {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        result => result?,
-    };
-    let mut bytes = Vec::new();
-    file.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Err(io::ErrorKind::FileTooLarge.into());
+/// When the store does not answer, and why.
+pub fn import(store: &mut Client, waiting: &mut Vec<Waiting>) -> Result<Vec<Outcome>, CallError> {
+    let mut outcomes = Vec::new();
+    while let Some(Waiting { text, source }) = waiting.first() {
+        let result = store.import(text, source);
+        let source = source.clone();
+        outcomes.push(match result {
+            Ok(Some(generation)) => Outcome::Imported { source, generation },
+            Ok(None) => Outcome::Known { source },
+            Err(CallError::Refused(refusal)) => {
+                let reason = Chain(&refusal).to_string();
+                Outcome::Refused { source, reason }
+            }
+            Err(error) => return Err(error),
+        });
+        waiting.remove(0);
     }
-    Ok(Some(bytes))
+    Ok(outcomes)
 }
 
-/// Puts `text` in the place of the configuration.
+/// Connects to the store, which may be on its way up.
 ///
 /// # Errors
-/// Those of the file system: the old configuration then stands.
-pub fn store(path: &Path, text: &str) -> io::Result<()> {
-    let new = path.with_extension("new");
-    // What an earlier attempt left is not ours to follow or to append to.
-    match fs::remove_file(&new) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(&new)?;
-        // Whatever the umask: other services read it under their own users.
-        file.set_permissions(Permissions::from_mode(0o644))?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&new, path)
-    };
-    write().inspect_err(|_| {
-        fs::remove_file(&new).ok();
-    })?;
-    path.parent()
-        .map_or(Ok(()), |folder| File::open(folder)?.sync_all())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn replaces_as_a_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x0.toml");
-        assert_eq!(current(&path).unwrap(), None);
-        fs::write(path.with_extension("new"), "of an earlier attempt").unwrap();
-        store(&path, "a = 1").unwrap();
-        store(&path, "b = 2").unwrap();
-        assert_eq!(current(&path).unwrap().unwrap(), b"b = 2");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
-        let mode = fs::metadata(&path).unwrap().permissions().mode();
-        assert_eq!(mode & 0o777, 0o644);
-    }
-
-    #[test]
-    fn a_failure_keeps_the_old_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("x0.toml");
-        store(&path, "a = 1").unwrap();
-        // A folder in the way stands for any failure.
-        fs::create_dir(path.with_extension("new")).unwrap();
-        assert!(store(&path, "b = 2").is_err());
-        assert_eq!(current(&path).unwrap().unwrap(), b"a = 1");
+/// When it is not there after `limit`, and why.
+pub fn connect(socket: &Path, limit: Duration) -> Result<Client, String> {
+    let deadline = Instant::now() + limit;
+    loop {
+        match Client::connect(socket) {
+            Ok(store) => return Ok(store.deadline(CALL_LIMIT)),
+            Err(error) if Instant::now() >= deadline => return Err(Chain(&error).to_string()),
+            Err(_) => thread::sleep(LOOK_EVERY),
+        }
     }
 }
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Imported { source, generation } => {
+                write!(
+                    f,
+                    "configuration imported from {source} as generation {generation}"
+                )
+            }
+            Self::Known { source } => {
+                write!(f, "the configuration on {source} was imported before")
+            }
+            Self::Refused { source, reason } => {
+                write!(f, "the configuration on {source} was refused: {reason}")
+            }
+        }
+    }
+}
+
+/// Packets wait for this service: a store that hangs must not hold them up for long.
+const CALL_LIMIT: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(20);

@@ -1,45 +1,49 @@
-//! Brings a configuration that a person prepared on a USB stick (or a hypervisor on a disk) to
-//! DATA.
+//! Brings a configuration that a person prepared on a USB stick (or a hypervisor on a disk) to the
+//! store, and gives the machine its name.
 //!
 //! Responsible for: finding a FAT volume labelled `X0-CONFIG`, reading `x0.toml` from it, checking
-//! it, keeping it as `/data/config/x0.toml`; the host name that the configuration asks for.
-//! Not responsible for: what the configuration means (`network-api`), applying it (`network`), DATA
-//! itself (`data`).
-//! Talks to: block devices other than the boot disk, DATA. Trusts none of those devices.
+//! it, importing it once; importing what versions before the store kept as `/data/config/x0.toml`;
+//! the host name that the configuration asks for, also when it changes.
+//! Not responsible for: what the configuration means (`config`), keeping it (`store`), applying the
+//! rest of it, DATA itself (`data`).
+//! Talks to: block devices other than the boot disk, of which it trusts none; the store.
 //!
-//! It never fails the boot: whatever is wrong with a volume or a file, the old configuration
-//! stays, and the status line says what to do.
+//! A stick may stay plugged in: the store knows by its hash that a document was imported, and what
+//! was changed since stays. Another document on the stick is imported at the next boot.
+//!
+//! It never fails the boot: whatever is wrong with a volume, a file or the store, the boot goes on
+//! with what there is, and the status line says what to do. When the store comes late, what waits
+//! for it is imported then.
 #![forbid(unsafe_code)]
 
 pub mod device;
 pub mod fat;
 pub mod import;
+pub mod legacy;
+pub mod name;
 pub mod reader;
+mod search;
 pub mod volume;
 
-use std::collections::BTreeSet;
-use std::convert::Infallible;
+use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use runtime::{Chain, notify};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::thread::{CapabilitySet, CapabilitySets};
 
-use crate::device::Usb;
-use crate::reader::Found;
-use crate::volume::Checked;
-
-/// A USB stick takes one or two seconds from power-on to its block device.
-const USB_LIMIT: Duration = Duration::from_secs(3);
-const USB_LOOK_EVERY: Duration = Duration::from_millis(50);
-/// A healthy stick answers in milliseconds.
-const READ_LIMIT: Duration = Duration::from_secs(5);
+use crate::import::{Outcome, Waiting};
+use crate::search::{Offer, search};
 
 /// Where everything is.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The configuration on DATA.
-    pub document: PathBuf,
+    /// Where earlier versions kept the configuration.
+    pub legacy: PathBuf,
+    /// The store's socket.
+    pub store: PathBuf,
     pub sys: PathBuf,
     pub dev: PathBuf,
     /// This program, to be started once per volume.
@@ -49,7 +53,8 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            document: "/data/config/x0.toml".into(),
+            legacy: "/data/config/x0.toml".into(),
+            store: store_api::SOCKET.into(),
             sys: "/sys".into(),
             dev: "/dev".into(),
             program: "/proc/self/exe".into(),
@@ -57,11 +62,20 @@ impl Default for Config {
     }
 }
 
-/// Looks for a configuration, imports it, and names the machine.
+/// Why the service ends.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("cannot wait for what comes next")]
+    Wait(#[source] io::Error),
+    #[error("cannot follow the configuration")]
+    Follow(#[source] io::Error),
+}
+
+/// Looks for a configuration, imports it, names the machine, and stays to name it anew.
 ///
 /// # Errors
-/// None: the boot goes on with what there is.
-pub fn run(config: &Config) -> Result<(), Infallible> {
+/// When it cannot stay. The boot has gone on by then.
+pub fn run(config: &Config, shutdown: &UnixStream) -> Result<(), RunError> {
     let boot_disk = match disk::Disk::of_root() {
         Ok(disk) => Some(disk.name),
         Err(error) => {
@@ -69,132 +83,165 @@ pub fn run(config: &Config) -> Result<(), Infallible> {
             None
         }
     };
-    let (status, checked) = provide(config, boot_disk.as_deref());
-    if let Some(hostname) = checked.and_then(|checked| checked.document.system.hostname)
-        && let Err(error) = rustix::system::sethostname(hostname.as_str().as_bytes())
-    {
-        tracing::warn!(%error, hostname = hostname.as_str(), "the host name cannot be set");
+    let mut provided = provide(config, boot_disk.as_deref());
+    notify::status(&provided.status());
+    // No device is opened from here on.
+    if let Err(error) = keep_only_the_name() {
+        tracing::warn!(%error, "capabilities that are no longer needed cannot be given up");
     }
-    notify::status(&status);
+    store_api::follow(config.store.clone(), name::apply).map_err(RunError::Follow)?;
     notify::ready();
+    while !wait(shutdown, STORE_RETRY, !provided.waiting.is_empty()).map_err(RunError::Wait)? {
+        provided.retry(&config.store);
+        notify::status(&provided.status());
+    }
+    notify::stopping();
     Ok(())
 }
 
-/// Imports what there is to import. Returns a line for the status, and the configuration that
-/// applies now, if any.
-#[must_use]
-pub fn provide(config: &Config, boot_disk: Option<&str>) -> (String, Option<Checked>) {
-    let mut troubles = Vec::new();
-    let current = match import::current(&config.document) {
-        Ok(current) => current,
-        Err(error) => {
-            let trouble = format!("{} cannot be read: {error}", config.document.display());
-            tracing::error!("{trouble}");
-            troubles.push(trouble);
-            None
-        }
-    };
-    let offered = search(config, boot_disk, current.is_some(), &mut troubles);
-    let (line, checked) = match offered {
-        Some((device, checked)) => take(config, current, &device, checked, &mut troubles),
-        None => keep(config, current, &mut troubles),
-    };
-    troubles.insert(0, line);
-    (troubles.join("; "), checked)
+/// What was found and done.
+#[derive(Debug, Default)]
+pub struct Provided {
+    /// What became of each document.
+    pub outcomes: Vec<Outcome>,
+    /// Documents that the store could not be asked about yet.
+    pub waiting: Vec<Waiting>,
+    /// What is wrong, in words for a person.
+    pub troubles: Vec<String>,
+    store_trouble: Option<String>,
 }
 
-/// The first usable document on a volume of ours, in the order of the devices' names.
-fn search(
-    config: &Config,
-    boot_disk: Option<&str>,
-    has_configuration: bool,
-    troubles: &mut Vec<String>,
-) -> Option<(PathBuf, Checked)> {
-    let deadline = Instant::now() + USB_LIMIT;
-    let mut seen = BTreeSet::new();
-    loop {
-        let usb = Usb::look(&config.sys);
-        let devices = device::candidates(&config.sys, boot_disk).unwrap_or_else(|error| {
-            tracing::warn!(%error, "the disks cannot be listed");
-            device::Devices::new()
+/// Looks for documents and imports them, as far as the store is there.
+#[must_use]
+pub fn provide(config: &Config, boot_disk: Option<&str>) -> Provided {
+    let mut provided = Provided::default();
+    let kept = provided.find_kept(&config.legacy);
+    let mut store = import::connect(&config.store, STORE_LIMIT);
+    // Generation 0 is the built-in configuration: nobody has made another one yet.
+    let is_configured = match &mut store {
+        Ok(store) => store.configuration().is_ok_and(|now| now.generation > 0),
+        Err(_) => false,
+    };
+    let has_configuration = kept || is_configured;
+    let offer = search(config, boot_disk, has_configuration, &mut provided.troubles);
+    if let Some(Offer { device, checked }) = offer {
+        provided.waiting.push(Waiting {
+            text: checked.text,
+            source: device.display().to_string(),
         });
-        let new: Vec<PathBuf> = devices
-            .into_keys()
-            .filter(|name| seen.insert(name.clone()))
-            .map(|name| config.dev.join(name))
-            .collect();
-        let is_calm = new.is_empty();
-        let mut offered = None;
-        for (device, found) in reader::read_all(&config.program, new, READ_LIMIT) {
-            match found {
-                Found::Nothing => tracing::debug!(device = %device.display(), "no configuration"),
-                Found::Refused(reason) => {
-                    let trouble = format!("{}: {reason}", device.display());
-                    tracing::error!("{trouble}");
-                    troubles.push(trouble);
-                }
-                Found::Document(checked) if offered.is_none() => offered = Some((device, checked)),
-                Found::Document(_) => {
-                    tracing::warn!(device = %device.display(), "a second configuration is ignored");
-                }
+    }
+    match store {
+        Ok(mut store) => provided.import(&mut store),
+        Err(reason) => provided.store_is_away(reason),
+    }
+    provided
+}
+
+impl Provided {
+    /// Takes up what an earlier version kept. `true` where there is some.
+    fn find_kept(&mut self, path: &Path) -> bool {
+        let shown = path.display();
+        let result = match legacy::read(path) {
+            Ok(None) => return false,
+            Ok(Some(bytes)) => volume::check(bytes).map_err(|error| Chain(&error).to_string()),
+            Err(error) => Err(format!("cannot be read: {error}")),
+        };
+        match result {
+            Ok(checked) => self.waiting.push(Waiting {
+                text: checked.text,
+                source: shown.to_string(),
+            }),
+            Err(reason) => {
+                let trouble = format!("{shown}: {}", reason.replace('\n', "; "));
+                tracing::error!("{trouble}");
+                self.troubles.push(trouble);
             }
         }
-        // A stick's partitions come right after itself; a machine without a configuration waits for
-        // a stick wherever one could be plugged in, one that has a configuration only for a stick
-        // that is there.
-        let may_come = usb.is_pending || (usb.has_ports && (!is_calm || !has_configuration));
-        if offered.is_some() || !may_come || !troubles.is_empty() || Instant::now() >= deadline {
-            return offered;
+        true
+    }
+
+    fn import(&mut self, store: &mut store_api::Client) {
+        match import::import(store, &mut self.waiting) {
+            Ok(outcomes) => {
+                for outcome in &outcomes {
+                    match outcome {
+                        Outcome::Refused { .. } => tracing::error!("{outcome}"),
+                        _ => tracing::info!("{outcome}"),
+                    }
+                }
+                self.outcomes.extend(outcomes);
+                self.store_trouble = None;
+            }
+            Err(error) => self.store_is_away(Chain(&error).to_string()),
         }
-        thread::sleep(USB_LOOK_EVERY);
+    }
+
+    fn retry(&mut self, socket: &Path) {
+        match import::connect(socket, Duration::ZERO) {
+            Ok(mut store) => self.import(&mut store),
+            Err(reason) => self.store_is_away(reason),
+        }
+    }
+
+    fn store_is_away(&mut self, reason: String) {
+        if self.store_trouble.is_none() {
+            tracing::error!(reason, "the store cannot be reached");
+        }
+        self.store_trouble = Some(reason);
+    }
+
+    /// A line for the console: what applies first, then what is wrong.
+    #[must_use]
+    pub fn status(&self) -> String {
+        let mut parts = Vec::new();
+        // The last one counts: a stick's comes after what an earlier version kept.
+        match self.outcomes.last() {
+            Some(outcome) => parts.push(outcome.to_string()),
+            None if self.waiting.is_empty() => parts.push("no volume X0-CONFIG".to_owned()),
+            None => {}
+        }
+        for waiting in &self.waiting {
+            parts.push(format!("the configuration on {} waits", waiting.source));
+        }
+        if let Some(reason) = &self.store_trouble {
+            parts.push(format!("the store cannot be reached: {reason}"));
+        }
+        parts.extend(self.troubles.iter().cloned());
+        parts.join("; ")
     }
 }
 
-fn take(
-    config: &Config,
-    current: Option<Vec<u8>>,
-    device: &Path,
-    checked: Checked,
-    troubles: &mut Vec<String>,
-) -> (String, Option<Checked>) {
-    let shown = device.display();
-    if current.as_deref() == Some(checked.text.as_bytes()) {
-        let line = format!("configuration as on {shown}");
-        return (line, Some(checked));
-    }
-    match import::store(&config.document, &checked.text) {
-        Ok(()) => {
-            tracing::info!(device = %shown, "configuration imported");
-            (
-                format!("configuration imported from {shown}"),
-                Some(checked),
-            )
-        }
-        Err(error) => {
-            let trouble = format!("the configuration on {shown} cannot be stored: {error}");
-            tracing::error!("{trouble}");
-            troubles.push(trouble);
-            keep(config, current, troubles)
+/// Waits for the end: `true`. `false` when something waits for the store and it is time to try.
+fn wait(shutdown: &UnixStream, retry: Duration, is_waiting: bool) -> io::Result<bool> {
+    let timeout = Timespec::try_from(retry).map_err(io::Error::other)?;
+    let timeout = is_waiting.then_some(&timeout);
+    loop {
+        match rustix::event::poll(&mut [PollFd::new(shutdown, PollFlags::IN)], timeout) {
+            Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+            Ok(ready) => return Ok(ready > 0),
         }
     }
 }
 
-fn keep(
-    config: &Config,
-    current: Option<Vec<u8>>,
-    troubles: &mut Vec<String>,
-) -> (String, Option<Checked>) {
-    match current.map(volume::check) {
-        Some(Ok(checked)) => ("configuration kept".into(), Some(checked)),
-        Some(Err(error)) => {
-            let trouble = format!("{}: {}", config.document.display(), Chain(&error));
-            tracing::error!("{trouble}");
-            troubles.push(trouble.replace('\n', "; "));
-            ("the stored configuration is not valid".into(), None)
-        }
-        None => ("no configuration: the built-in one applies".into(), None),
-    }
+/// What naming the machine needs, and no more.
+fn keep_only_the_name() -> io::Result<()> {
+    let now = rustix::thread::capabilities(None)?;
+    let name = CapabilitySet::SYS_ADMIN;
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets {
+            effective: now.effective & name,
+            permitted: now.permitted & name,
+            inheritable: CapabilitySet::empty(),
+        },
+    )?;
+    Ok(())
 }
+
+/// The boot waits for it, and goes on without it.
+const STORE_LIMIT: Duration = Duration::from_secs(5);
+const STORE_RETRY: Duration = Duration::from_secs(5);
 
 /// Reads hostile bytes as a volume; for fuzzing, must only return.
 pub fn judge(bytes: &[u8]) {

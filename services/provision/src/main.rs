@@ -1,7 +1,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use provision::{Config, reader};
+use provision::{Config, RunError, reader};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -9,6 +9,9 @@ fn main() -> ExitCode {
         (Some(argument), Some(device)) if argument == reader::CHILD_ARGUMENT => {
             reader::child(Path::new(&device))
         }
-        _ => runtime::run(|| provision::run(&Config::default())),
+        _ => runtime::run(|| {
+            let shutdown = runtime::shutdown().map_err(RunError::Wait)?;
+            provision::run(&Config::default(), &shutdown)
+        }),
     }
 }

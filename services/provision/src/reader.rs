@@ -25,7 +25,7 @@ pub const CHILD_ARGUMENT: &str = "--read";
 const NOT_OURS: u8 = 10;
 const REFUSED: u8 = 11;
 /// A document and its error messages are smaller.
-const ANSWER_BYTES_MAX: u64 = network_api::SIZE_MAX_BYTES as u64;
+const ANSWER_BYTES_MAX: u64 = config::SIZE_MAX_BYTES as u64;
 const MEMORY_BYTES_MAX: u64 = 256 << 20;
 const CPU_SECONDS_MAX: u64 = 5;
 

@@ -1,6 +1,6 @@
 //! What a volume that may carry a configuration turns out to hold.
 
-use network_api::Document;
+use config::{Document, Problems};
 
 use crate::fat::{FatError, Source, Volume};
 
@@ -14,8 +14,6 @@ pub const FILE: &str = "x0.toml";
 pub struct Checked {
     /// As it was written, comments included.
     pub text: String,
-    /// Its meaning.
-    pub document: Document,
 }
 
 /// Why a document, or the volume that should hold one, is of no use.
@@ -31,7 +29,7 @@ pub enum VolumeError {
     #[error("{FILE} is not UTF-8 text (byte {at})")]
     NotText { at: usize },
     #[error("{FILE}")]
-    Document(#[source] network_api::ParseError),
+    Document(#[source] Problems),
 }
 
 /// Reads and checks the document on a volume.
@@ -53,7 +51,7 @@ pub fn read<S: Source + ?Sized>(source: &S) -> Result<Checked, VolumeError> {
     }
     let entry = listing.file.ok_or(VolumeError::Missing)?;
     let bytes = volume
-        .read(entry, network_api::SIZE_MAX_BYTES as u64)
+        .read(entry, config::SIZE_MAX_BYTES as u64)
         .map_err(VolumeError::Fat)?;
     check(bytes)
 }
@@ -66,6 +64,6 @@ pub fn check(bytes: Vec<u8>) -> Result<Checked, VolumeError> {
     let text = String::from_utf8(bytes).map_err(|error| VolumeError::NotText {
         at: error.utf8_error().valid_up_to(),
     })?;
-    let document = Document::parse(&text).map_err(VolumeError::Document)?;
-    Ok(Checked { text, document })
+    Document::parse(&text).map_err(|problems| VolumeError::Document(Problems(problems)))?;
+    Ok(Checked { text })
 }

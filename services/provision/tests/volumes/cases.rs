@@ -6,7 +6,9 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use provision::volume::{VolumeError, read};
-use provision::{Config, provide};
+use provision::{Config, Provided, provide};
+
+use crate::store::Store;
 
 const GOOD: &str = "# by hand\n[system]\nhostname = \"edge-1\"\n";
 
@@ -57,7 +59,6 @@ fn reads_every_kind_of_fat() {
         let image = volume(size, options, "x0.toml", GOOD.as_bytes());
         let checked = read(image.as_slice()).unwrap();
         assert_eq!(checked.text, GOOD, "{options:?}");
-        assert_eq!(checked.document.system.hostname.unwrap().as_str(), "edge-1");
     }
 }
 
@@ -123,7 +124,8 @@ impl Machine {
             symlink(device, top.join("sys/class/block").join(name)).unwrap();
         }
         let config = Config {
-            document: top.join("config/x0.toml"),
+            legacy: top.join("config/x0.toml"),
+            store: top.join("store.sock"),
             sys: top.join("sys"),
             dev: top.join("dev"),
             program: PathBuf::from(env!("CARGO_BIN_EXE_provision")),
@@ -131,59 +133,112 @@ impl Machine {
         Self { folder, config }
     }
 
-    fn with_configuration(self, text: &str) -> Self {
-        fs::write(&self.config.document, text).unwrap();
-        self
+    fn store(&self) -> Store {
+        Store::start(&self.config.store)
     }
 
-    fn provide(&self) -> String {
-        let (status, _) = provide(&self.config, Some("vda"));
+    fn provide(&self) -> Provided {
+        provide(&self.config, Some("vda"))
+    }
+
+    fn status(&self) -> String {
+        let status = self.provide().status();
         status.replace(&*self.folder.path().to_string_lossy(), "")
-    }
-
-    fn document(&self) -> Option<String> {
-        fs::read_to_string(&self.config.document).ok()
     }
 }
 
 #[test]
-fn imports_once_and_then_agrees() {
+fn a_stick_that_stays_plugged_in_does_not_undo_what_was_changed_since() {
     let machine = Machine::new(&[("sda", &[0; 4096]), ("sda1", &FAT12)]);
-    assert_eq!(machine.provide(), "configuration imported from /dev/sda1");
-    assert_eq!(machine.document().unwrap(), GOOD);
-    assert_eq!(machine.provide(), "configuration as on /dev/sda1");
+    let store = machine.store();
+    assert_eq!(
+        machine.status(),
+        "configuration imported from /dev/sda1 as generation 1"
+    );
+    assert_eq!(store.imported(), [GOOD]);
+    assert_eq!(
+        machine.status(),
+        "the configuration on /dev/sda1 was imported before"
+    );
+    let other = volume(1 << 20, &["-n", "X0-CONFIG"], "x0.toml", b"# another");
+    fs::write(machine.config.dev.join("sda1"), other).unwrap();
+    assert_eq!(
+        machine.status(),
+        "configuration imported from /dev/sda1 as generation 2"
+    );
+}
+
+#[test]
+fn what_an_earlier_version_kept_moves_to_the_store_once_and_before_a_stick() {
+    let machine = Machine::new(&[("sda1", &FAT12)]);
+    fs::write(&machine.config.legacy, "# of an earlier version\n").unwrap();
+    let store = machine.store();
+    assert_eq!(
+        machine.status(),
+        "configuration imported from /dev/sda1 as generation 2"
+    );
+    assert_eq!(store.imported(), ["# of an earlier version\n", GOOD]);
+    let provided = machine.provide();
+    assert_eq!(provided.outcomes.len(), 2);
+    assert_eq!(store.imported().len(), 2, "each counts once");
+    let kept = fs::read_to_string(&machine.config.legacy).unwrap();
+    assert_eq!(
+        kept, "# of an earlier version\n",
+        "the other slot may need it"
+    );
+}
+
+#[test]
+fn without_the_store_the_boot_goes_on_and_what_waits_is_named() {
+    let machine = Machine::new(&[("sda1", &FAT12)]);
+    let provided = machine.provide();
+    assert_eq!(provided.waiting.len(), 1);
+    let status = machine.status();
+    assert!(
+        status.starts_with(
+            "the configuration on /dev/sda1 waits; the store cannot be reached: cannot connect"
+        ),
+        "{status}"
+    );
 }
 
 #[test]
 fn a_whole_disk_may_be_the_volume_but_not_the_boot_disk() {
     let machine = Machine::new(&[("vdb", &FAT12)]);
-    assert_eq!(machine.provide(), "configuration imported from /dev/vdb");
-    let machine = Machine::new(&[("vda", &FAT12)]);
-    assert_eq!(
-        machine.provide(),
-        "no configuration: the built-in one applies"
+    let _store = machine.store();
+    assert!(
+        machine
+            .status()
+            .starts_with("configuration imported from /dev/vdb")
     );
+    let machine = Machine::new(&[("vda", &FAT12)]);
+    let _store = machine.store();
+    assert_eq!(machine.status(), "no volume X0-CONFIG");
 }
 
 #[test]
 fn a_bad_file_changes_nothing_and_is_named() {
     let bad = volume(1 << 20, &["-n", "X0-CONFIG"], "x0.toml", b"[system\n\n");
-    let machine = Machine::new(&[("sda", &bad)]).with_configuration(GOOD);
-    let status = machine.provide();
+    let machine = Machine::new(&[("sda", &bad)]);
+    let store = machine.store();
+    let status = machine.status();
     assert!(
-        status.starts_with("configuration kept; /dev/sda: x0.toml: line 1, column"),
+        status.starts_with("no volume X0-CONFIG; /dev/sda: x0.toml: line 1, column"),
         "{status}"
     );
-    assert_eq!(machine.document().unwrap(), GOOD);
+    assert_eq!(store.imported(), [""; 0]);
 }
 
 #[test]
 fn a_good_volume_counts_beside_a_bad_one() {
     let bad = volume(1 << 20, &["-n", "X0-CONFIG"], "other", b"");
     let machine = Machine::new(&[("sda", &bad), ("sdb", &FAT12)]);
-    let status = machine.provide();
+    let _store = machine.store();
+    let status = machine.status();
     assert!(
-        status.starts_with("configuration imported from /dev/sdb; /dev/sda: the volume"),
+        status.starts_with(
+            "configuration imported from /dev/sdb as generation 1; /dev/sda: the volume"
+        ),
         "{status}"
     );
 }
@@ -191,13 +246,14 @@ fn a_good_volume_counts_beside_a_bad_one() {
 #[test]
 fn a_device_that_never_answers_is_left_behind() {
     let machine = Machine::new(&[("sdb", &FAT12)]);
+    let _store = machine.store();
     let stuck = machine.config.dev.join("sda");
     // Opening a pipe that nobody writes to waits for ever, as a broken stick does.
     run("/usr/bin/mkfifo", &[], &stuck);
     let device = machine.folder.path().join("sys/devices/pci0/block/sda");
     fs::create_dir_all(&device).unwrap();
     symlink(device, machine.config.sys.join("class/block/sda")).unwrap();
-    let status = machine.provide();
+    let status = machine.status();
     assert!(status.contains("imported from /dev/sdb"), "{status}");
     assert!(
         status.contains("/dev/sda: does not answer in time"),
@@ -206,11 +262,13 @@ fn a_device_that_never_answers_is_left_behind() {
 }
 
 #[test]
-fn a_broken_stored_configuration_is_named() {
-    let machine = Machine::new(&[]).with_configuration("[system]\nhostname = 5\n");
-    let status = machine.provide();
+fn a_broken_file_of_an_earlier_version_is_named() {
+    let machine = Machine::new(&[]);
+    fs::write(&machine.config.legacy, "[system]\nhostname = 5\n").unwrap();
+    let _store = machine.store();
+    let status = machine.status();
     assert!(
-        status.contains("is not valid; /config/x0.toml: x0.toml: line 2"),
+        status.contains("/config/x0.toml: x0.toml: line 2, column 12: invalid type"),
         "{status}"
     );
 }
