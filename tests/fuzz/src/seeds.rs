@@ -166,10 +166,31 @@ pub(crate) fn volumes() -> Vec<Vec<u8>> {
 
 pub(crate) fn documents() -> Vec<Vec<u8>> {
     texts(&[
-        include_str!("../../../services/network/api/example.toml"),
+        include_str!("../../../services/config/example.toml"),
         "[system]\nhostname = \"edge-1\"\n",
         "[network.link.eth0]\nipv4 = { method = \"dhcp\" }\nipv6 = { method = \"auto\" }\n",
     ])
+}
+
+/// Two documents each, with a zero byte between them.
+pub(crate) fn document_pairs() -> Vec<Vec<u8>> {
+    let documents = documents();
+    let pairs = documents.iter().zip(documents.iter().cycle().skip(1));
+    pairs
+        .map(|(old, new)| [&old[..], b"\0", new].concat())
+        .collect()
+}
+
+/// A key, a value and a document each, with zero bytes between them.
+pub(crate) fn edits() -> Vec<Vec<u8>> {
+    let example = include_str!("../../../services/config/example.toml");
+    [
+        "system.hostname\0edge-2",
+        "network.route[1].to\0::/0",
+        "network.dns[0]\0\"::1\"",
+    ]
+    .map(|edit| format!("{edit}\0{example}").into_bytes())
+    .to_vec()
 }
 
 /// An offer and an acknowledgement, bare and in an IPv4 packet.

@@ -95,6 +95,16 @@ pub const TARGETS: &[Target] = &[
         seeds: seeds::documents,
     },
     Target {
+        name: "configuration-diff",
+        run: configuration_diff,
+        seeds: seeds::document_pairs,
+    },
+    Target {
+        name: "configuration-edit",
+        run: configuration_edit,
+        seeds: seeds::edits,
+    },
+    Target {
         name: "dhcp",
         run: dhcp,
         seeds: seeds::dhcp,
@@ -171,11 +181,60 @@ fn document(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
-    if let Err(error) = network_api::Document::parse(text) {
-        assert!(
-            !error.to_string().contains('\u{1b}'),
-            "an escape sequence reached the message"
-        );
+    let document = match config::Document::parse(text) {
+        Ok(document) => document,
+        Err(problems) => {
+            assert!(
+                (1..=32).contains(&problems.len()),
+                "no or too many problems"
+            );
+            for problem in problems {
+                let shown = problem.to_string();
+                assert!(
+                    !shown.contains(char::is_control),
+                    "{shown:?} reaches a console"
+                );
+            }
+            return;
+        }
+    };
+    // What the store hands out reads as the text did.
+    config::check_sections(document.sections()).expect("it was checked as a text");
+    let shown = document.public_text();
+    let shown = config::Document::parse(&shown).err().unwrap_or_default();
+    let is_secret = |path: &str| config::SECRETS.contains(&path);
+    assert!(
+        shown.iter().all(|problem| is_secret(&problem.path)),
+        "{shown:?}"
+    );
+}
+
+/// Two documents, with a zero byte between them.
+fn configuration_diff(bytes: &[u8]) {
+    let mut texts = bytes.splitn(2, |byte| *byte == 0).map(std::str::from_utf8);
+    let (Some(Ok(old)), Some(Ok(new))) = (texts.next(), texts.next()) else {
+        return;
+    };
+    let (Ok(old), Ok(new)) = (config::Document::parse(old), config::Document::parse(new)) else {
+        return;
+    };
+    let there = config::diff(&old, &new);
+    let back = config::diff(&new, &old);
+    assert_eq!(there.changes.len(), back.changes.len());
+    assert_eq!(there.is_empty(), old.sections() == new.sections());
+    assert!(config::diff(&old, &old).is_empty());
+}
+
+/// A key, a value and a document, with a zero byte between them.
+fn configuration_edit(bytes: &[u8]) {
+    let mut parts = bytes.splitn(3, |byte| *byte == 0).map(std::str::from_utf8);
+    let (Some(Ok(key)), Some(Ok(value)), Some(Ok(text))) =
+        (parts.next(), parts.next(), parts.next())
+    else {
+        return;
+    };
+    if let Ok(changed) = config::edit::set(text, key, value) {
+        config::edit::unset(&changed, key).expect("what was set can be unset");
     }
 }
 
