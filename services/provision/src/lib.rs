@@ -117,9 +117,10 @@ pub fn provide(config: &Config, boot_disk: Option<&str>) -> Provided {
     let mut provided = Provided::default();
     let kept = provided.find_kept(&config.legacy);
     let mut store = import::connect(&config.store, STORE_LIMIT);
-    // Generation 0 is the built-in configuration: nobody has made another one yet.
     let is_configured = match &mut store {
-        Ok(store) => store.configuration().is_ok_and(|now| now.generation > 0),
+        Ok(store) => store
+            .configuration()
+            .is_ok_and(|now| now.generation > BUILT_IN),
         Err(_) => false,
     };
     let has_configuration = kept || is_configured;
@@ -239,6 +240,8 @@ fn keep_only_the_name() -> io::Result<()> {
     Ok(())
 }
 
+/// The store's first generation says nothing: nobody has configured the machine yet.
+const BUILT_IN: u64 = 1;
 /// The boot waits for it, and goes on without it.
 const STORE_LIMIT: Duration = Duration::from_secs(5);
 const STORE_RETRY: Duration = Duration::from_secs(5);

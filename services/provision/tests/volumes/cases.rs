@@ -153,7 +153,7 @@ fn a_stick_that_stays_plugged_in_does_not_undo_what_was_changed_since() {
     let store = machine.store();
     assert_eq!(
         machine.status(),
-        "configuration imported from /dev/sda1 as generation 1"
+        "configuration imported from /dev/sda1 as generation 2"
     );
     assert_eq!(store.imported(), [GOOD]);
     assert_eq!(
@@ -164,7 +164,7 @@ fn a_stick_that_stays_plugged_in_does_not_undo_what_was_changed_since() {
     fs::write(machine.config.dev.join("sda1"), other).unwrap();
     assert_eq!(
         machine.status(),
-        "configuration imported from /dev/sda1 as generation 2"
+        "configuration imported from /dev/sda1 as generation 3"
     );
 }
 
@@ -175,7 +175,7 @@ fn what_an_earlier_version_kept_moves_to_the_store_once_and_before_a_stick() {
     let store = machine.store();
     assert_eq!(
         machine.status(),
-        "configuration imported from /dev/sda1 as generation 2"
+        "configuration imported from /dev/sda1 as generation 3"
     );
     assert_eq!(store.imported(), ["# of an earlier version\n", GOOD]);
     let provided = machine.provide();
@@ -237,7 +237,7 @@ fn a_good_volume_counts_beside_a_bad_one() {
     let status = machine.status();
     assert!(
         status.starts_with(
-            "configuration imported from /dev/sdb as generation 1; /dev/sda: the volume"
+            "configuration imported from /dev/sdb as generation 2; /dev/sda: the volume"
         ),
         "{status}"
     );

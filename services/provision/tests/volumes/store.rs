@@ -42,7 +42,7 @@ fn serve(mut stream: &UnixStream, imported: &Mutex<Vec<String>>) {
         let mut imported = imported.lock().unwrap();
         let parameters = match call.method.as_str() {
             "org.x0tta6bl4.Store.Configuration" => {
-                json!({ "generation": imported.len(), "sections": {} })
+                json!({ "generation": imported.len() + 1, "sections": {} })
             }
             "org.x0tta6bl4.Store.Import" => {
                 let text = call.parameters.unwrap()["text"]
@@ -55,7 +55,7 @@ fn serve(mut stream: &UnixStream, imported: &Mutex<Vec<String>>) {
                     imported.pop();
                     json!({})
                 } else {
-                    json!({ "generation": imported.len() })
+                    json!({ "generation": imported.len() + 1 })
                 }
             }
             other => panic!("unexpected call {other}"),
