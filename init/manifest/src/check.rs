@@ -58,6 +58,10 @@ pub(crate) struct RawNet {
 }
 
 impl RawNet {
+    pub(crate) fn access(&self) -> NetAccess {
+        self.access
+    }
+
     pub(crate) fn validate(self, source: &Source<'_>) -> Result<Net, ManifestError> {
         let ports = |ports: Option<Spanned<Ports>>| {
             let Some(ports) = ports else {

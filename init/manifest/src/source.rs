@@ -215,6 +215,8 @@ impl RawManifest {
                 Err(source.of(s).error(message))
             }
         };
+        let groups: Vec<SyscallGroup> =
+            self.syscalls.into_iter().map(Spanned::into_inner).collect();
         let manifest = Manifest {
             user_at,
             needs_at: self.needs.iter().map(|need| source.of(need)).collect(),
@@ -246,8 +248,9 @@ impl RawManifest {
                 watchdog_s: seconds(&self.watchdog_s, "watchdog_s", 0, 0)?,
                 restart: self.restart.map(Spanned::into_inner).unwrap_or_default(),
                 limits: self.limits.map(Spanned::into_inner).unwrap_or_default(),
+                filter: crate::syscalls::compile(&groups, self.net.access()),
+                syscalls: groups,
                 config: self.config.into_iter().map(Spanned::into_inner).collect(),
-                syscalls: self.syscalls.into_iter().map(Spanned::into_inner).collect(),
                 reasons: (self.reasons.iter())
                     .map(|(grant, reason)| (grant.get_ref().clone(), reason.get_ref().clone()))
                     .collect(),

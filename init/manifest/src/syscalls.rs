@@ -1,6 +1,81 @@
 //! The named groups of system calls that a manifest may ask for.
 
+mod filter;
+mod lists;
+
+pub(crate) use filter::compile;
+
 use serde::{Deserialize, Serialize};
+
+/// The kernel's table, as `number name` lines (arch/x86/entry/syscalls/syscall_64.tbl).
+const TABLE: &str = include_str!("syscalls/x86_64.txt");
+
+fn syscall_number(name: &str) -> Option<u32> {
+    let mut entries = TABLE.lines().filter_map(|line| line.split_once(' '));
+    entries.find(|(_, known)| *known == name)?.0.parse().ok()
+}
+
+/// The name of a system call, for messages.
+#[must_use]
+pub fn syscall_name(number: u32) -> Option<&'static str> {
+    let entries = TABLE.lines().filter_map(|line| line.split_once(' '));
+    let mut same = entries.filter(|(known, _)| known.parse() == Ok(number));
+    same.next().map(|(_, name)| name)
+}
+
+/// A seccomp filter, ready for the kernel: BPF instructions as linux/filter.h lays them out, in the
+/// byte order of the machine. In the table it is hexadecimal.
+#[derive(Clone, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Filter(pub(crate) Vec<u8>);
+
+impl Filter {
+    /// `struct sock_filter`.
+    pub const INSTRUCTION_BYTES: usize = 8;
+
+    /// The instructions, one after the other.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Filter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Filter({} instructions)",
+            self.0.len() / Self::INSTRUCTION_BYTES
+        )
+    }
+}
+
+impl TryFrom<String> for Filter {
+    type Error = InvalidFilter;
+
+    fn try_from(text: String) -> Result<Self, InvalidFilter> {
+        let digit = |byte: &u8| {
+            char::from(*byte)
+                .to_digit(16)
+                .and_then(|d| u8::try_from(d).ok())
+        };
+        let pair = |pair: &[u8]| Some(digit(pair.first()?)? << 4 | digit(pair.get(1)?)?);
+        let bytes: Option<Vec<u8>> = text.as_bytes().chunks(2).map(pair).collect();
+        let whole = |bytes: &Vec<u8>| bytes.len().is_multiple_of(Self::INSTRUCTION_BYTES);
+        bytes.filter(whole).map(Self).ok_or(InvalidFilter)
+    }
+}
+
+impl From<Filter> for String {
+    fn from(filter: Filter) -> Self {
+        filter.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Not the hexadecimal form of whole instructions.
+#[derive(Debug, thiserror::Error)]
+#[error("a system call filter is not whole instructions in hexadecimal")]
+pub struct InvalidFilter;
 
 /// A group of system calls beyond those that every service has.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
@@ -126,6 +201,23 @@ impl SyscallGroup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_filter_survives_the_round_trip() {
+        let filter = compile(&[SyscallGroup::Mount], crate::NetAccess::Unix);
+        let text = String::from(filter.clone());
+        assert_eq!(Filter::try_from(text.clone()).unwrap(), filter);
+        for bad in [&text[1..], &text[2..], "zz00000000000000", "é0000000000000"] {
+            assert!(Filter::try_from(bad.to_owned()).is_err());
+        }
+    }
+
+    #[test]
+    fn numbers_and_names() {
+        assert_eq!(syscall_number("openat"), Some(257));
+        assert_eq!(syscall_name(272), Some("unshare"));
+        assert_eq!(syscall_name(9999), None);
+    }
 
     #[test]
     fn names_are_what_manifests_say() {

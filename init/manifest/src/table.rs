@@ -3,7 +3,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 
 use crate::grants::{Bus, Files, Net, NetAccess, Ports, Socket};
-use crate::{Capability, Name, SyscallGroup};
+use crate::{Capability, Filter, Name, SyscallGroup};
 
 /// The largest table that [`Table::load`] accepts.
 pub const MAX_TABLE_BYTES: usize = 1 << 20;
@@ -164,6 +164,8 @@ pub struct Service {
     pub sockets: Vec<Socket>,
     #[serde(default)]
     pub bus: Bus,
+    /// Compiled from `syscalls` and `net.access`.
+    pub filter: Filter,
 }
 
 impl Service {
