@@ -8,7 +8,7 @@ PID 1 of x0tta6bl4 OS: starts the services of the image and keeps them running.
 
 Usage: init
          as PID 1 of a machine: sets it up, reads /usr/share/x0/services.json
-       init --services FILE --run-dir DIR [--data-dir DIR] [--cgroup DIR]
+       init --services FILE --run-dir DIR [--data-dir DIR] [--cgroup DIR] [--confine]
          supervises without touching the machine, e.g. under
          unshare --user --map-root-user --pid --mount --fork
        init --help | --version
@@ -17,6 +17,7 @@ Usage: init
   --run-dir DIR    for init.sock, notify and the services' folders
   --data-dir DIR   for services that keep state (default: DIR of --run-dir, data)
   --cgroup DIR     a cgroup v2 folder to put the services in (default: none)
+  --confine        give services their sandbox, as on a machine (needs root)
 ";
 
 /// Goes on with the record behind this descriptor.
@@ -63,6 +64,7 @@ pub(crate) struct Folders {
     pub(crate) run_dir: PathBuf,
     pub(crate) data_dir: PathBuf,
     pub(crate) cgroup: Option<PathBuf>,
+    pub(crate) confine: bool,
 }
 
 /// A mistake in the arguments.
@@ -90,6 +92,7 @@ pub(crate) fn parse(
         return Ok(Mode::Machine);
     }
     let (mut services, mut run_dir, mut data_dir, mut cgroup) = (None, None, None, None);
+    let mut confine = false;
     while let Some(argument) = arguments.next() {
         let place = match argument.as_str() {
             CHECK_STATE => {
@@ -100,6 +103,10 @@ pub(crate) fn parse(
             }
             "--help" => return Ok(Mode::Help),
             "--version" => return Ok(Mode::Version),
+            "--confine" => {
+                confine = true;
+                continue;
+            }
             "--services" => &mut services,
             "--run-dir" => &mut run_dir,
             "--data-dir" => &mut data_dir,
@@ -117,6 +124,7 @@ pub(crate) fn parse(
             data_dir: data_dir.unwrap_or_else(|| run_dir.join("data")),
             run_dir,
             cgroup,
+            confine,
         })),
         (None, None) => Err(ArgsError::NotPidOne),
         _ => Err(ArgsError::Missing),

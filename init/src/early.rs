@@ -128,7 +128,7 @@ impl Mount {
 
 /// What the kernel leaves open by default, as the Kernel Self-Protection Project recommends it; only
 /// the JIT is hardened against others alone, since constant blinding would slow our own filters down.
-const SYSCTLS: [(&str, &str); 10] = [
+const SYSCTLS: [(&str, &str); 11] = [
     ("fs/protected_fifos", "2"),
     ("fs/protected_hardlinks", "1"),
     ("fs/protected_regular", "2"),
@@ -139,6 +139,8 @@ const SYSCTLS: [(&str, &str); 10] = [
     ("kernel/yama/ptrace_scope", "2"),
     ("net/core/bpf_jit_harden", "1"),
     ("user/max_user_namespaces", "0"),
+    // Files in memory are no programs, unless a process says so; which sandboxes refuse.
+    ("vm/memfd_noexec", "1"),
 ];
 
 fn set_sysctl(name: &str, value: &str, problems: &mut Vec<String>) {

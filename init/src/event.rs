@@ -75,6 +75,8 @@ pub enum Exit {
     Signal(i32),
     /// Nobody saw it end: PID 1 had crashed.
     Unseen,
+    /// Killed by PID 1 for what it did in its sandbox.
+    Sandbox(String),
     /// It never reached its program.
     Setup(String),
 }
@@ -96,6 +98,7 @@ impl fmt::Display for Exit {
                 None => write!(f, "killed by signal {signal}"),
             },
             Self::Unseen => write!(f, "ended while PID 1 was away"),
+            Self::Sandbox(reason) => write!(f, "killed: {reason}"),
             Self::Setup(reason) => write!(f, "could not start: {reason}"),
         }
     }

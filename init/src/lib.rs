@@ -33,6 +33,7 @@ pub mod request;
 mod resources;
 mod resume;
 mod run;
+mod sandbox;
 mod serve;
 mod shell;
 mod slots;

@@ -20,8 +20,9 @@ use crate::keep::{self, Kept, Named};
 use crate::log::Log;
 use crate::resources;
 use crate::resume::Inherited;
+use crate::sandbox::Watch;
 use crate::shell::{Shell, Token, now, watch};
-use crate::spawn::{self, read_report};
+use crate::spawn::{self, Report, read_report};
 use crate::state::{SavedFd, SavedProcess};
 
 /// What PID 1 holds for one service.
@@ -34,6 +35,8 @@ pub(crate) struct Process {
     cgroup: Option<Cgroup>,
     main: Option<Pid>,
     report: Option<OwnedFd>,
+    /// What its sandbox refuses it. The listener must outlive a re-execution.
+    pub(crate) sandbox: Watch,
     setup_error: Option<String>,
     /// Its main process ended, others are being killed.
     ending: Option<Ending>,
@@ -168,11 +171,16 @@ impl Process {
         }
     }
 
-    fn read_report(&mut self) -> Option<Option<String>> {
-        let outcome = read_report(self.report.as_ref()?)?;
-        // Closing it takes it out of the epoll set.
-        self.report = None;
-        Some(outcome)
+    fn read_report(&mut self) -> Report {
+        let Some(report) = &self.report else {
+            return Report::Nothing;
+        };
+        let outcome = read_report(report);
+        if matches!(outcome, Report::Over) {
+            // Closing it takes it out of the epoll set.
+            self.report = None;
+        }
+        outcome
     }
 }
 
@@ -323,11 +331,14 @@ impl Shell {
             .map(|group| resources::read(group.folder()));
         let killed = resources.map_or(0, |resources| resources.oom_kills);
         let more = killed.saturating_sub(std::mem::replace(&mut process.oom_kills, killed));
-        let exit = match (process.setup_error.take(), status.terminating_signal()) {
-            (Some(error), _) => Exit::Setup(error),
-            (None, Some(signal)) => Exit::Signal(signal),
-            (None, None) => Exit::Code(status.exit_status().unwrap_or(-1)),
-        };
+        let verdict = process.sandbox.verdict.take().map(Exit::Sandbox);
+        let exit = verdict.unwrap_or_else(|| {
+            match (process.setup_error.take(), status.terminating_signal()) {
+                (Some(error), _) => Exit::Setup(error),
+                (None, Some(signal)) => Exit::Signal(signal),
+                (None, None) => Exit::Code(status.exit_status().unwrap_or(-1)),
+            }
+        });
         if more > 0 {
             self.note("oom", Some(id), "out of memory: the kernel killed it");
         }
@@ -383,11 +394,14 @@ impl Shell {
     }
 
     pub(crate) fn on_report(&mut self, id: ServiceId) {
-        match self.processes[id.0].read_report() {
-            Some(Some(error)) => self.processes[id.0].setup_error = Some(error),
-            // Either its program runs, or it was killed on the way; then its end follows.
-            Some(None) => self.step(Event::Executed(id)),
-            None => {}
+        loop {
+            match self.processes[id.0].read_report() {
+                Report::Failed(error) => self.processes[id.0].setup_error = Some(error),
+                Report::Listener(listener) => self.watch_sandbox(id, listener),
+                Report::Nothing => return,
+                // Either its program runs, or it was killed on the way; then its end follows.
+                Report::Over => return self.step(Event::Executed(id)),
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use crate::early::{self, Facts};
 use crate::event::{Level, Moment};
 use crate::shell::{Place, SetUpError, Shell, now};
 use crate::tell::Teller;
-use crate::{crash, devices, reexec, resume, sys};
+use crate::{crash, devices, reexec, resume, sandbox, sys};
 
 const TABLE: &str = "/usr/share/x0/services.json";
 /// Where the kernel finds PID 1, and PID 1 its successor.
@@ -101,11 +101,18 @@ fn machine(started: Moment, handed: Handed) -> Result<(), RunError> {
         cgroups,
         facts,
         started,
+        confined: true,
         machine: true,
         program: INIT.into(),
         arguments: Vec::new(),
     };
-    supervise(load(Path::new(TABLE))?, place, teller, handed)
+    let table = load(Path::new(TABLE))?;
+    if handed.state.is_none() {
+        for problem in sandbox::share_mount_points(&table) {
+            teller.tell(Level::Error, &problem);
+        }
+    }
+    supervise(table, place, teller, handed)
 }
 
 fn contained(
@@ -136,6 +143,7 @@ fn contained(
         cgroups,
         facts: Facts::of_this_build(),
         started,
+        confined: folders.confine,
         machine: false,
         program: std::env::args_os().next().unwrap_or_default().into(),
         arguments,
@@ -144,6 +152,9 @@ fn contained(
 }
 
 fn supervise(table: Table, place: Place, teller: Teller, handed: Handed) -> Result<(), RunError> {
+    if place.confined {
+        sandbox::make_run_folders(&place.run_dir, &table);
+    }
     let mut shell = match handed.state.map(resume::load) {
         None => Shell::new(table, place, teller)?,
         Some(Ok(loaded)) => Shell::resume(table, place, teller, loaded, handed.crashed.as_deref())?,

@@ -41,6 +41,8 @@ pub(crate) struct Place {
     pub(crate) facts: Facts,
     /// When PID 1 began.
     pub(crate) started: Moment,
+    /// Services get their sandbox.
+    pub(crate) confined: bool,
     /// There is a machine to switch off, not just a process to end.
     pub(crate) machine: bool,
     /// What comes after this program, and its arguments.
@@ -108,6 +110,8 @@ pub(crate) enum Token {
     Announcement,
     Button(usize),
     Client(usize),
+    /// A system call that a service's filter refused.
+    Denied(usize),
     Emptied(usize),
     Kept(usize),
     Listener,
@@ -130,6 +134,7 @@ impl Token {
             Self::Report(place) => (7, place),
             Self::Signal => (8, 0),
             Self::Kept(place) => (9, place),
+            Self::Denied(place) => (10, place),
         };
         epoll::EventData::new_u64(kind << 32 | place as u64)
     }
@@ -147,6 +152,7 @@ impl Token {
             7 => Self::Report(place),
             8 => Self::Signal,
             9 => Self::Kept(place),
+            10 => Self::Denied(place),
             _ => return None,
         })
     }
@@ -221,6 +227,7 @@ impl Shell {
             notify: notify.path().into(),
             null: spawn::null().map_err(kernel("open /dev/null"))?,
             privileged: rustix::process::geteuid().is_root(),
+            confined: place.confined,
         };
         let shell = Self {
             core,
@@ -398,6 +405,7 @@ impl Shell {
                 }
             }
             Token::Client(place) => self.on_client(place, flags),
+            Token::Denied(place) => self.on_denied(ServiceId(place), flags),
             Token::Emptied(place) => self.on_emptied(ServiceId(place)),
             Token::Kept(place) => self.on_kept(ServiceId(place)),
             Token::Listener => self.on_connections(),

@@ -3,6 +3,12 @@
 //! PID 1 never starts a thread. That is what makes a fork without exec, changing signal handlers
 //! and changing credentials here as simple as the manual pages say.
 
+mod seccomp;
+
+pub(crate) use seccomp::{
+    Asked, is_readable, landlock_version, load_filter, receive_call, refuse_call, unshare,
+};
+
 use std::convert::Infallible;
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::io;

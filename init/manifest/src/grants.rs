@@ -6,7 +6,7 @@ use crate::Name;
 
 /// Files and folders beyond the program, its loader and libraries, `/dev/null`, `zero` and
 /// `urandom`, `RUNTIME_DIRECTORY` and `STATE_DIRECTORY`. A path that does not exist when the service
-/// starts is not there for it. A folder stands for all that is in it. Connecting to a socket by its
+/// starts is not there for it; `*` at the end stands for all that begins like that then. A folder stands for all that is in it. Connecting to a socket by its
 /// path is reading; declare its folder, because a socket that is bound anew is another file.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(default, deny_unknown_fields)]

@@ -39,7 +39,7 @@ pub use grants::{
 };
 pub use names::{Capability, InvalidName, Name};
 pub use source::{Manifest, ManifestError, parse};
-pub use syscalls::{Filter, InvalidFilter, SyscallGroup, syscall_name};
+pub use syscalls::{Filter, InvalidFilter, SyscallGroup, groups_with, syscall_name};
 pub use table::{
     Kind, Limits, LoadError, MAX_SERVICES, MAX_TABLE_BYTES, Policy, Readiness, Restart, Service,
     Table, User,

@@ -23,6 +23,24 @@ pub fn syscall_name(number: u32) -> Option<&'static str> {
     same.next().map(|(_, name)| name)
 }
 
+/// The groups that allow a system call which not everybody may make.
+#[must_use]
+pub fn groups_with(call: &str) -> Vec<&'static str> {
+    let socket = [
+        SyscallGroup::Netlink,
+        SyscallGroup::NetworkIo,
+        SyscallGroup::PacketSockets,
+    ];
+    let has = |group: &&SyscallGroup| {
+        lists::calls(**group).contains(&call) || call == "socket" && socket.contains(*group)
+    };
+    SyscallGroup::ALL
+        .iter()
+        .filter(has)
+        .map(|group| group.name())
+        .collect()
+}
+
 /// A seccomp filter, ready for the kernel: BPF instructions as linux/filter.h lays them out, in the
 /// byte order of the machine. In the table it is hexadecimal.
 #[derive(Clone, Default, Deserialize, Eq, PartialEq, Serialize)]

@@ -23,6 +23,7 @@ const JUMP_IF_EQUAL: u16 = 0x15;
 
 const PROT_WRITE_EXEC: u64 = 2 | 4;
 const PROT_EXEC: u64 = 4;
+const MFD_EXEC: u64 = 0x10;
 const AF_UNIX: u64 = 1;
 const AF_INET: u64 = 2;
 const AF_INET6: u64 = 10;
@@ -75,6 +76,8 @@ pub(crate) fn compile(groups: &[SyscallGroup], access: NetAccess) -> Filter {
     rules.when("mmap", [masked(2, PROT_EXEC, 0)]);
     rules.when("mmap", [masked(2, PROT_WRITE_EXEC, PROT_EXEC)]);
     rules.when("mprotect", [masked(2, PROT_EXEC, 0)]);
+    // No program comes from memory: with vm.memfd_noexec only this flag makes a memfd executable.
+    rules.when("memfd_create", [masked(1, MFD_EXEC, 0)]);
     rules.when("clone", [masked(0, CLONE_THREAD | CLONE_NEW, CLONE_THREAD)]);
     if groups.contains(&SyscallGroup::Processes) {
         rules.restrict("clone", [masked(0, CLONE_NEW, 0)]);

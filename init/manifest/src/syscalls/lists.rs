@@ -92,7 +92,6 @@ pub(super) const BASE: &[&str] = &[
     "inotify_add_watch",
     "inotify_init1",
     "inotify_rm_watch",
-    "memfd_create",
     "nanosleep",
     "pause",
     "pipe",
@@ -247,7 +246,6 @@ pub(super) fn calls(group: SyscallGroup) -> &'static [&'static str] {
         SyscallGroup::Power => &["reboot", "sync"],
         SyscallGroup::Processes => &[
             "clone",
-            "execveat",
             "fork",
             "kill",
             "pidfd_open",
