@@ -90,6 +90,9 @@ pub enum Error {
     /// A mistake in or between service manifests.
     #[error("the service manifests do not fit together")]
     Services(#[source] manifest::CompileError),
+    /// A manifest that only test images may hold.
+    #[error("service `{0}` is `unconfined`, which only test images may have: remove the key")]
+    Unconfined(manifest::Name),
     /// The SBOM says under which licence everything is.
     #[error("no licence is known for {what}")]
     NoLicence {

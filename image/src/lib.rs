@@ -25,6 +25,7 @@ pub mod layout;
 mod materials;
 mod parts;
 mod pe;
+mod probes;
 mod record;
 mod root;
 mod sbom;

@@ -10,7 +10,7 @@ use crate::debian::{self, Collected};
 use crate::selector::{self, Architecture};
 use crate::source::Source;
 use crate::tool::{at, read_text};
-use crate::{Error, Keys, Profile, Request, uki, userland};
+use crate::{Error, Keys, Profile, Request, probes, uki, userland};
 
 /// Everything that goes into an image.
 #[derive(Debug)]
@@ -43,10 +43,23 @@ pub(crate) fn collect(request: &Request) -> Result<Parts, Error> {
     let keys = Keys::ensure(&request.keys)?;
     let folders = service_folders(request)?;
     let services = manifest::compile(&folders).map_err(Error::Services)?;
+    let free = services
+        .services()
+        .iter()
+        .find(|service| service.unconfined);
+    if let (Some(service), Profile::Release) = (free, request.profile) {
+        return Err(Error::Unconfined(service.name.clone()));
+    }
     let mut packages = BTreeMap::from([("/init".to_owned(), "init".to_owned())]);
     for (folder, service) in by_name(&folders, &services) {
         packages.insert(service.program.clone(), package_name(folder)?);
     }
+    let services = if request.profile == Profile::Test {
+        packages.insert(probes::PROGRAM.to_owned(), "init".to_owned());
+        probes::add(services)
+    } else {
+        services
+    };
     let names: Vec<String> = packages.values().cloned().collect();
     let built = userland::build(&request.workspace, &request.target, &names, source.time_s)?;
     let program = |path: &String| {

@@ -9,6 +9,8 @@ use manifest::Limits;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+const PIDS_MAX: u32 = 256;
+
 /// The groups of all services.
 #[derive(Debug)]
 pub(crate) struct Cgroups {
@@ -56,8 +58,13 @@ impl Cgroups {
         if let Some(limit_mb) = limits.memory_max_mb {
             set("memory.max", (u64::from(limit_mb) << 20).to_string());
         }
-        if let Some(limit) = limits.pids_max {
-            set("pids.max", limit.to_string());
+        if let Some(limit_mb) = limits.memory_high_mb {
+            set("memory.high", (u64::from(limit_mb) << 20).to_string());
+        }
+        // Nobody forks without end, also who declares nothing.
+        set("pids.max", limits.pids_max.unwrap_or(PIDS_MAX).to_string());
+        if let Some(weight) = limits.io_weight {
+            set("io.weight", format!("default {weight}"));
         }
         if let Some(weight) = limits.cpu_weight {
             set("cpu.weight", weight.to_string());

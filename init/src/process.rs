@@ -85,6 +85,11 @@ impl Process {
         Some(resources::read(group.folder()))
     }
 
+    pub(crate) fn limits_felt(&self) -> Vec<(&'static str, u64)> {
+        let group = self.cgroup.as_ref();
+        group.map_or_else(Vec::new, |group| resources::limits_felt(group.folder()))
+    }
+
     pub(crate) fn save(&self, name: Name) -> SavedProcess {
         let raw = |fd: &OwnedFd| fd.as_raw_fd();
         let named = |named: &Named| SavedFd {

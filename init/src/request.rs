@@ -29,6 +29,7 @@ pub enum Method {
     Blame,
     Description(String),
     Events { first: Option<u64> },
+    Explain(String),
     Info,
     Logs { service: String, lines: Option<u32> },
     Power(Power),
@@ -130,6 +131,7 @@ fn method(call: Call) -> Result<Method, Refusal> {
             let EventsCall { first } = parse(parameters)?;
             Ok(Method::Events { first })
         }
+        (Some("Explain"), _) => service(parameters).map(Method::Explain),
         (Some("Logs"), _) => {
             let LogsCall { service, lines } = parse(parameters)?;
             Ok(Method::Logs { service, lines })

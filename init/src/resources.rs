@@ -30,6 +30,26 @@ pub(crate) fn read(group: BorrowedFd<'_>) -> Resources {
     }
 }
 
+/// How often limits were felt, by the kernel's names for them; those that never were are left out.
+pub(crate) fn limits_felt(group: BorrowedFd<'_>) -> Vec<(&'static str, u64)> {
+    const COUNTERS: [(&str, &str, &str); 5] = [
+        ("memory.high", "memory.events", "high"),
+        ("memory.max", "memory.events", "max"),
+        ("memory.oom_kill", "memory.events", "oom_kill"),
+        ("pids.max", "pids.events", "max"),
+        ("cpu.throttled", "cpu.stat", "nr_throttled"),
+    ];
+    let mut bytes = [0; FILE_BYTES];
+    let counters = COUNTERS.iter().map(|(name, file, key)| {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = openat(group, *file, flags, Mode::empty());
+        let length = file.and_then(|file| rustix::io::read(file, &mut bytes));
+        let text = String::from_utf8_lossy(&bytes[..length.unwrap_or(0)]);
+        (*name, field(&text, key))
+    });
+    counters.filter(|(_, count)| *count > 0).collect()
+}
+
 /// The value behind a key, one pair per line.
 fn field(text: &str, key: &str) -> u64 {
     let value = |line: &str| line.strip_prefix(key)?.strip_prefix(' ')?.parse().ok();

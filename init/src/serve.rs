@@ -1,6 +1,8 @@
 //! Answers the callers of the control socket.
 
-use api::wire::{DescriptionReply, EventsReply, InfoReply, LogsReply, Reply, StatusReply, encode};
+use api::wire::{
+    DescriptionReply, EventsReply, ExplainReply, InfoReply, LogsReply, Reply, StatusReply, encode,
+};
 use api::{DESCRIPTION, INTERFACE, ServiceStatus, Status};
 use rustix::event::epoll;
 use serde::Serialize;
@@ -96,6 +98,12 @@ impl Shell {
                 return self.follow_events(place, first.unwrap_or(0));
             }
             Method::Events { first } => self.events_from(first.unwrap_or(0), false),
+            Method::Explain(service) => match self.core.find(&service) {
+                Some(id) => reply(ExplainReply {
+                    explanation: self.explain(id),
+                }),
+                None => not_found(&service),
+            },
             Method::Logs { service, lines } => match self.core.find(&service) {
                 Some(id) if request.more => return self.follow(place, id, lines),
                 Some(id) => self.logs(id, lines, false),

@@ -219,7 +219,8 @@ fn become_service(
     for device in &service.devices {
         own_device(device, id).map_err(at(Step::Device))?;
     }
-    if surroundings.confined {
+    let confined = surroundings.confined && !service.unconfined;
+    if confined {
         sandbox::isolate(surroundings, service).map_err(|failure| (Step::View, failure))?;
     }
     limit(service.limits.open_files).map_err(at(Step::Limits))?;
@@ -238,7 +239,7 @@ fn become_service(
         sys::set_capabilities(keep).map_err(also(Step::Capabilities))?;
     }
     sys::no_new_privileges().map_err(also(Step::Capabilities))?;
-    if surroundings.confined {
+    if confined {
         let listener = sandbox::restrict(surroundings, service);
         let listener = listener.map_err(|failure| (Step::Sandbox, failure))?;
         send_listener(reporter, &listener).map_err(at(Step::Sandbox))?;

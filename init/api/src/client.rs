@@ -8,10 +8,10 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::wire::{
-    Call, DescriptionCall, DescriptionReply, EventsCall, EventsReply, LogsCall, LogsReply,
-    MAX_REPLY_BYTES, PowerCall, Reply, ServiceCall, StatusReply, encode,
+    Call, DescriptionCall, DescriptionReply, EventsCall, EventsReply, ExplainReply, LogsCall,
+    LogsReply, MAX_REPLY_BYTES, PowerCall, Reply, ServiceCall, StatusReply, encode,
 };
-use crate::{Blame, Event, Follow, FollowEvents, INTERFACE, LogLine, Power, Status};
+use crate::{Blame, Event, Explanation, Follow, FollowEvents, INTERFACE, LogLine, Power, Status};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
@@ -165,6 +165,16 @@ impl<S: Stream> Client<S> {
     /// When the call fails.
     pub fn blame(&mut self) -> Result<Blame, CallError> {
         self.call(&method("Blame"), Map::new())
+    }
+
+    /// What a service may do, and what it was denied.
+    ///
+    /// # Errors
+    /// When the call fails or there is no such service.
+    pub fn explain(&mut self, service: &str) -> Result<Explanation, CallError> {
+        let service = service.into();
+        let reply: ExplainReply = self.call(&method("Explain"), ServiceCall { service })?;
+        Ok(reply.explanation)
     }
 
     /// What PID 1 noted, from event number `first` on.

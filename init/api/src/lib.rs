@@ -17,8 +17,8 @@ pub mod wire;
 pub use client::{CallError, Client, ConnectError, Stream};
 pub use follow::{Follow, FollowEvents};
 pub use types::{
-    Blame, BlameEntry, Event, Health, HealthState, LogLine, Power, Resources, ServiceState,
-    ServiceStatus, Status,
+    Blame, BlameEntry, Denial, Event, Explanation, Health, HealthState, LogLine, Power, Resources,
+    ServiceState, ServiceStatus, Status,
 };
 
 /// The interface's name.

@@ -246,3 +246,52 @@ pub struct BlameEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waited_for: Option<String>,
 }
+
+/// What a service may do, and what it was denied. Paths stand for all that is below them.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Explanation {
+    /// Whose.
+    pub service: String,
+    /// All of it in words, one sentence each.
+    pub sentences: Vec<String>,
+    /// The user that it runs as.
+    pub user: String,
+    /// Its supplementary groups.
+    pub groups: Vec<String>,
+    /// Its capabilities, without `cap_`.
+    pub capabilities: Vec<String>,
+    /// Groups of system calls beyond those that every service may make.
+    pub syscalls: Vec<String>,
+    /// What it may read.
+    pub read: Vec<String>,
+    /// What it may write.
+    pub write: Vec<String>,
+    /// Programs that it may run.
+    pub exec: Vec<String>,
+    /// Where it may mount something.
+    pub mount: Vec<String>,
+    /// Device nodes.
+    pub devices: Vec<String>,
+    /// `none`, `unix` or `host`.
+    pub network: String,
+    /// TCP ports that it may listen on; `any` for all.
+    pub tcp_bind: Vec<String>,
+    /// TCP ports that it may connect to; `any` for all.
+    pub tcp_connect: Vec<String>,
+    /// The kernel's Landlock ABI; 0 without Landlock.
+    pub landlock_abi: u32,
+    /// What it was refused since the boot.
+    pub denials: Vec<Denial>,
+}
+
+/// Something that a service was refused, or that its limits cost it.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Denial {
+    /// The system call's name, or e.g. `memory.max`, `pids.max`.
+    pub what: String,
+    /// How often.
+    pub count: u64,
+    /// Since the kernel started; None where the kernel only counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_ms: Option<u64>,
+}

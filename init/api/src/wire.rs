@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Event, LogLine, Power, Status};
+use crate::{Event, Explanation, LogLine, Power, Status};
 
 /// The longest request that PID 1 reads.
 pub const MAX_REQUEST_BYTES: usize = 4096;
@@ -108,6 +108,13 @@ pub struct EventsReply {
     pub events: Vec<Event>,
     /// How many of those asked for are no longer kept.
     pub lost: u64,
+}
+
+/// Reply of `Explain`.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct ExplainReply {
+    /// What the service may do.
+    pub explanation: Explanation,
 }
 
 /// Parameters of `ReexecFailed`.

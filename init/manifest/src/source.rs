@@ -133,6 +133,8 @@ struct RawManifest {
     sockets: Vec<Spanned<Socket>>,
     #[serde(default)]
     bus: RawBus,
+    #[serde(default)]
+    unconfined: bool,
 }
 
 const START_TIMEOUT_S: u32 = 30;
@@ -250,6 +252,7 @@ impl RawManifest {
                 limits: self.limits.map(Spanned::into_inner).unwrap_or_default(),
                 filter: crate::syscalls::compile(&groups, self.net.access()),
                 syscalls: groups,
+                unconfined: self.unconfined,
                 config: self.config.into_iter().map(Spanned::into_inner).collect(),
                 reasons: (self.reasons.iter())
                     .map(|(grant, reason)| (grant.get_ref().clone(), reason.get_ref().clone()))

@@ -28,6 +28,13 @@ impl Table {
         }
     }
 
+    /// The same with more services at the end; what they need must be among all of them.
+    #[must_use]
+    pub fn with(mut self, more: Vec<Service>) -> Self {
+        self.services.extend(more);
+        self
+    }
+
     /// Reads a compiled table.
     ///
     /// # Errors
@@ -164,6 +171,9 @@ pub struct Service {
     pub sockets: Vec<Socket>,
     #[serde(default)]
     pub bus: Bus,
+    /// No sandbox at all: for what injects faults into test images. No other image may hold it.
+    #[serde(default)]
+    pub unconfined: bool,
     /// Compiled from `syscalls` and `net.access`.
     pub filter: Filter,
 }

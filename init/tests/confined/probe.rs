@@ -25,6 +25,7 @@ fn main() {
 
 fn attempt(name: &str, value: &str) -> io::Result<()> {
     match name {
+        "wait" => wait(),
         "write" => any(value, |path| std::fs::write(path, "x")),
         "create" => any(value, |folder| {
             std::fs::write(Path::new(folder).join("probe"), "x")
@@ -73,6 +74,19 @@ fn attempt(name: &str, value: &str) -> io::Result<()> {
         }
         _ => panic!("unknown attempt {name}"),
     }
+}
+
+/// Until SIGUSR1 comes.
+fn wait() -> io::Result<()> {
+    // SAFETY: sigset_t is plain data, which the calls initialise and read.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&raw mut set, libc::SIGUSR1);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        let mut signal = 0;
+        libc::sigwait(&raw const set, &raw mut signal);
+    }
+    Ok(())
 }
 
 /// One success among many paths is one too many. What does not exist is denied as well.

@@ -70,7 +70,8 @@ fn nothing_is_allowed_that_is_not_granted() {
     for name in ["plain", "root", "mighty"] {
         all(&machine.result(name), &attempts, "denied");
     }
-    let log = machine.result("plain"); eprintln!("{log:#?} {:#?}", machine.result("mighty"));
+    let log = machine.result("plain");
+    eprintln!("{log:#?} {:#?}", machine.result("mighty"));
     let denied = "denied: system call ptrace of process";
     assert!(log.iter().any(|line| line.contains(denied)), "{log:#?}");
 }

@@ -145,11 +145,12 @@ fn mounted(config: &Config) -> Result<(Status, bool), RunError> {
             tracing::info!("DATA is mounted already");
             return Ok((Status::kept(), false));
         }
-        Some(_) => {
+        Some(kind) if kind == "tmpfs" => {
             let trouble = fs::read_to_string(note).unwrap_or_else(|_| "unknown reason".into());
             return Ok((Status::lost(trouble), false));
         }
-        None => {}
+        // The mount point itself, which PID 1 has made one that everybody shares.
+        _ => {}
     }
     let trouble = match store::find() {
         Ok(mut location) => {
