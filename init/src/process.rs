@@ -70,6 +70,7 @@ impl Process {
             cgroup: None,
             main: None,
             report: None,
+            sandbox: Watch::default(),
             setup_error: None,
             ending: None,
             oom_kills: 0,
@@ -105,6 +106,8 @@ impl Process {
             output: (self.output.as_ref()).map(|(read, write)| (raw(read), raw(write))),
             cgroup: self.cgroup.as_ref().map(group),
             report: self.report.as_ref().map(raw),
+            listener: self.sandbox.listener.as_ref().map(raw),
+            denials: self.sandbox.denials.clone(),
             setup_error: self.setup_error.clone(),
             ending: (self.ending.as_ref()).map(|ending| (ending.exit.clone(), ending.deadline)),
             oom_kills: self.oom_kills,
@@ -135,6 +138,11 @@ impl Process {
             cgroup: cgroup.map(|(folder, events)| Cgroup::adopt(folder, events)),
             main: saved.main.and_then(pid),
             report: saved.report.and_then(|fd| inherited.take(fd)),
+            sandbox: Watch {
+                listener: saved.listener.and_then(|fd| inherited.take(fd)),
+                denials: saved.denials,
+                verdict: None,
+            },
             setup_error: saved.setup_error,
             ending: saved
                 .ending
@@ -248,6 +256,9 @@ impl Shell {
             }
             if let Some(report) = &process.report {
                 watch(&self.epoll, report, Token::Report(position));
+            }
+            if let Some(listener) = &process.sandbox.listener {
+                watch(&self.epoll, listener, Token::Denied(position));
             }
             if let (Some(cgroup), Some(_)) = (&process.cgroup, &process.ending) {
                 let token = Token::Emptied(position).pack();

@@ -26,6 +26,7 @@ mod rules;
 mod view;
 mod watch;
 
+pub(crate) use denials::Denials;
 pub(crate) use watch::Watch;
 
 use std::os::fd::OwnedFd;

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::core::saved::SavedCore;
 use crate::event::{Exit, Moment};
+use crate::sandbox::Denials;
 use crate::slots::{Job, Records};
 
 /// Raised when an older PID 1 could misunderstand the record. Additions that it may ignore do not
@@ -76,6 +77,11 @@ pub(crate) struct SavedProcess {
     /// The folder and `cgroup.events`.
     pub(crate) cgroup: Option<(Fd, Fd)>,
     pub(crate) report: Option<Fd>,
+    /// Where refused system calls wait, and those of the past.
+    #[serde(default)]
+    pub(crate) listener: Option<Fd>,
+    #[serde(default)]
+    pub(crate) denials: Denials,
     pub(crate) setup_error: Option<String>,
     pub(crate) ending: Option<(Exit, Moment)>,
     #[serde(default)]
@@ -204,6 +210,7 @@ impl State {
                     .flat_map(|(folder, events)| [folder, events]),
             );
             fds.extend(process.report);
+            fds.extend(process.listener);
             fds.extend(process.sockets.iter().map(|socket| socket.fd));
             fds.extend(process.stored.iter().map(|stored| stored.fd));
         }

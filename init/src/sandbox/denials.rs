@@ -1,9 +1,11 @@
 //! What a service was refused, in bounded memory.
 
+use serde::{Deserialize, Serialize};
+
 use crate::event::Moment;
 
 /// One system call that was refused.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub(crate) struct Denial {
     pub(crate) number: u32,
     pub(crate) count: u64,
@@ -11,7 +13,7 @@ pub(crate) struct Denial {
 }
 
 /// The refusals of one service since the boot.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(crate) struct Denials {
     calls: Vec<Denial>,
     /// Refusals of calls for which there is no more room.
