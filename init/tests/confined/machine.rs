@@ -29,23 +29,31 @@ pub(crate) fn manifest(name: &str, keys: &str, attempts: &[&str]) -> manifest::M
 impl Machine {
     /// Starts the services, in their sandboxes or, to see that the attempts mean something, without.
     pub(crate) fn boot(confined: bool, services: Vec<manifest::Manifest>) -> Self {
+        Self::boot_with(&["--net"], confined, services)
+    }
+
+    /// The same in the network of this host, and of this test.
+    pub(crate) fn boot_on_host_network(confined: bool, services: Vec<manifest::Manifest>) -> Self {
+        Self::boot_with(&[], confined, services)
+    }
+
+    fn boot_with(network: &[&str], confined: bool, services: Vec<manifest::Manifest>) -> Self {
         assert!(
             rustix::process::geteuid().is_root(),
             "run this test as root: sandboxes are built by root"
         );
         let folder = tempfile::tempdir().unwrap();
         let table = manifest::compile_sources(services).unwrap();
-        std::fs::write(folder.path().join("services.json"), table.to_json()).unwrap();
+        let run = folder.path().join("run").display().to_string();
+        let table = table
+            .to_json()
+            .replace("DATA", &format!("{run}/data"))
+            .replace("RUN", &run);
+        std::fs::write(folder.path().join("services.json"), table).unwrap();
         let said = std::fs::File::create(folder.path().join("stderr")).unwrap();
         let unshare = Command::new("unshare")
-            .args([
-                "--pid",
-                "--mount",
-                "--uts",
-                "--net",
-                "--mount-proc",
-                "--fork",
-            ])
+            .args(["--pid", "--mount", "--uts", "--mount-proc", "--fork"])
+            .args(network)
             .arg("--kill-child=KILL")
             // A network in which a port can be bound.
             .args(["sh", "-c", "ip link set lo up && exec \"$0\" \"$@\""])
@@ -73,6 +81,14 @@ impl Machine {
         self.eventually("PID 1 takes a connection", || {
             Client::connect(self.socket()).ok()
         })
+    }
+
+    /// An attempt as the probe names it.
+    pub(crate) fn told(&self, attempt: &str) -> String {
+        let run = self.folder.path().join("run").display().to_string();
+        attempt
+            .replace("DATA", &format!("{run}/data"))
+            .replace("RUN", &run)
     }
 
     /// What the probe of `name` printed, when it has ended.

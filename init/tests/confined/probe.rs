@@ -28,7 +28,7 @@ fn attempt(name: &str, value: &str) -> io::Result<()> {
         "wait" => wait(),
         "write" => any(value, |path| std::fs::write(path, "x")),
         "create" => any(value, |folder| {
-            std::fs::write(Path::new(folder).join("probe"), "x")
+            std::fs::write(Path::new(folder).join("x0-probe"), "x")
         }),
         "read" => any(value, |path| std::fs::read(path).map(drop)),
         "list" => any(value, |path| std::fs::read_dir(path).map(drop)),
@@ -105,7 +105,7 @@ fn any(paths: &str, mut act: impl FnMut(&str) -> io::Result<()>) -> io::Result<(
 fn call(number: c_long, arguments: [c_long; 4]) -> io::Result<()> {
     let [a, b, c, d] = arguments;
     // SAFETY: the calls made here take numbers, or pointers that are null or outlive the call.
-    let result = unsafe { libc::syscall(number, a, b, c, d) };
+    let result = unsafe { libc::syscall(number, a, b, c, d, 0, 0) };
     match result {
         -1 => Err(io::Error::last_os_error()),
         // The child of a fork that worked says nothing.
