@@ -9,6 +9,8 @@ use manifest::Limits;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
+/// What a service may take that declares nothing: nobody exhausts the machine.
+const MEMORY_MAX_MB: u32 = 256;
 const PIDS_MAX: u32 = 256;
 
 /// The groups of all services.
@@ -55,13 +57,11 @@ impl Cgroups {
             std::fs::write(path.join(file), value).ok();
         };
         set("memory.oom.group", "1".into());
-        if let Some(limit_mb) = limits.memory_max_mb {
-            set("memory.max", (u64::from(limit_mb) << 20).to_string());
-        }
+        let limit_mb = limits.memory_max_mb.unwrap_or(MEMORY_MAX_MB);
+        set("memory.max", (u64::from(limit_mb) << 20).to_string());
         if let Some(limit_mb) = limits.memory_high_mb {
             set("memory.high", (u64::from(limit_mb) << 20).to_string());
         }
-        // Nobody forks without end, also who declares nothing.
         set("pids.max", limits.pids_max.unwrap_or(PIDS_MAX).to_string());
         if let Some(weight) = limits.io_weight {
             set("io.weight", format!("default {weight}"));
