@@ -7,6 +7,8 @@
 //! The peer that the figures are named after is dinit. No suite of Debian has it (as of trixie and
 //! sid), so it is measured where it is installed, and Debian's runit is measured everywhere.
 
+mod sandbox;
+
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -48,6 +50,8 @@ pub(crate) fn run(args: Args) -> Result<()> {
     if args.endurance {
         return results.publish().map(drop);
     }
+    let sandbox_ms = sandbox::extra_ms(&programs.init, args.runs)?;
+    results.add("sandbox_start_extra_ms", sandbox_ms, "ms");
     let mut contestants = vec![Contestant::new(Supervisor::Init(programs.init))];
     match args.dinit.or_else(|| on_path("dinit")) {
         Some(dinit) => contestants.push(Contestant::new(Supervisor::Dinit(dinit))),
