@@ -6,7 +6,7 @@ use crate::grants::{Bus, Files, Net, NetAccess, Ports, Socket};
 use crate::{Capability, Filter, Name, SyscallGroup};
 
 /// The largest table that [`Table::load`] accepts.
-pub const MAX_TABLE_BYTES: usize = 1 << 20;
+pub const MAX_TABLE_BYTES: usize = 4 << 20;
 /// The most services that a table may hold.
 pub const MAX_SERVICES: usize = 512;
 
