@@ -17,14 +17,20 @@ use crate::root::hex;
 use crate::tool::{ToolError, sha256};
 
 /// What Debian's `copyright` files say of the parts that we take.
-const DEBIAN_LICENCES: [(&str, &str); 11] = [
+const DEBIAN_LICENCES: [(&str, &str); 17] = [
+    ("dbus-broker", "Apache-2.0 AND LGPL-2.1-or-later"),
     ("e2fsprogs", "GPL-2.0-only"),
+    ("libapparmor1", "LGPL-2.1-only"),
+    ("libaudit1", "LGPL-2.1-or-later"),
     ("libblkid1", "LGPL-2.1-or-later"),
     ("libc6", "LGPL-2.1-or-later"),
     ("libc6-dev", "LGPL-2.1-or-later"),
+    ("libcap-ng0", "LGPL-2.1-or-later"),
     ("libcom-err2", "MIT"),
     ("libext2fs2", "LGPL-2.0-only"),
     ("libgcc-12-dev", "GPL-3.0-or-later WITH GCC-exception-3.1"),
+    ("libpcre2-8-0", "BSD-3-Clause"),
+    ("libselinux1", "LicenseRef-public-domain"),
     ("libuuid1", "BSD-3-Clause"),
     ("linux-source-6.12", "GPL-2.0-only WITH Linux-syscall-note"),
     ("rust-web-src", "MIT OR Apache-2.0"),
