@@ -220,7 +220,7 @@ pub(crate) fn sockets(
 /// `sun_path` without the NUL byte at its end.
 const MAX_SOCKET_PATH: usize = 107;
 
-/// A reason belongs to a grant that the manifest makes, else one of both is a typing error.
+/// A reason belongs to grants that the manifest makes, else one of both is a typing error.
 pub(crate) fn reasons(
     reasons: &BTreeMap<Spanned<String>, Spanned<String>>,
     service: &Service,
@@ -228,7 +228,12 @@ pub(crate) fn reasons(
 ) -> Result<(), ManifestError> {
     let grants = service.grants();
     for (key, reason) in reasons {
-        if !grants.iter().any(|grant| grant == key.get_ref()) {
+        // A reason may stand for all grants of a kind: `net.tcp_bind` for each port.
+        let meant = |grant: &String| {
+            let rest = grant.strip_prefix(key.get_ref().as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        if !grants.iter().any(meant) {
             let known = grants.join("`, `");
             let text = key.get_ref().escape_debug();
             let message = match grants.is_empty() {
