@@ -223,6 +223,21 @@ mod tests {
     }
 
     #[test]
+    fn the_services_of_this_checkout_fit_together() {
+        let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let services = std::fs::read_dir(top.join("services")).unwrap();
+        let mut folders: Vec<PathBuf> = services.map(|entry| entry.unwrap().path()).collect();
+        folders.push(top.join("tests/agent"));
+        folders.retain(|folder| folder.join("service.toml").exists());
+        let table = compile(&folders).unwrap();
+        assert_eq!(table.services().len(), folders.len());
+        let free = table.services().iter().filter(|service| service.unconfined);
+        let free: Vec<_> = free.map(|service| service.name.as_str()).collect();
+        assert_eq!(free, ["agent"]);
+        assert!(folders.len() > 5, "{folders:?}");
+    }
+
+    #[test]
     fn folders_name_their_services() {
         let top = tempfile::tempdir().unwrap();
         let folder = top.path().join("data");
