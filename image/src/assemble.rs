@@ -75,6 +75,9 @@ fn strip(
     Ok(shipped)
 }
 
+/// A test of `config` holds the committed file to the types that parse a document.
+const CONFIGURATION_SCHEMA: &str = include_str!("../../services/config/schema.json");
+
 fn root_tree(parts: &Parts, shipped: &BTreeMap<String, PathBuf>) -> Tree {
     let mut tree = Tree::default();
     for mount_point in MOUNT_POINTS {
@@ -85,6 +88,7 @@ fn root_tree(parts: &Parts, shipped: &BTreeMap<String, PathBuf>) -> Tree {
     }
     parts.debian.add_to(&mut tree);
     tree.file("/usr/share/x0/services.json", parts.services.to_json());
+    tree.file("/usr/share/x0/schema.json", CONFIGURATION_SCHEMA);
     tree.file("/usr/lib/os-release", parts.source.os_release());
     tree.link("/etc/os-release", "../usr/lib/os-release");
     tree.link("/etc/mtab", "/proc/self/mounts");

@@ -201,4 +201,42 @@ mod tests {
         let document = Document::parse("[network.link.eth0]\nmtu = 1500").unwrap();
         assert_eq!(diff(&document, &document), Diff::default());
     }
+
+    #[test]
+    fn a_secret_looks_changed_but_does_not_show() {
+        let document = |password_hash: &str| {
+            let text = format!("[login]\npassword_hash = \"{password_hash}\"\n");
+            Document::parse(&text).unwrap()
+        };
+        let old = "$6$saltstring$svn8UoSVapNtMuq1ukKS4tPQd8iKwSMHWjl/O817G3uBnIFNjnQJuesI68u4OTLiBFdcbYEdFCoEOfaS35inz1";
+        let new = old.replace("saltstring", "otherstring");
+        let diff = diff(&document(old), &document(&new));
+        assert_eq!(
+            diff.to_string(),
+            "~ login.password_hash: \"(hidden)\" -> \"(hidden, changed)\"\n"
+        );
+        assert!(
+            diff.text
+                .contains("+password_hash = \"(hidden, changed)\"\n"),
+            "{}",
+            diff.text
+        );
+        assert!(!serde_json::to_string(&diff).unwrap().contains("svn8Uo"));
+    }
+
+    #[test]
+    fn a_route_that_moves_in_the_array_did_not_change() {
+        let route =
+            |n: u8| format!("[[network.route]]\nto = \"10.{n}.0.0/16\"\nkind = \"blackhole\"\n");
+        let document = |numbers: &[u8]| {
+            let text: String = numbers.iter().map(|n| route(*n)).collect();
+            Document::parse(&text).unwrap()
+        };
+        let diff = diff(&document(&[1, 2, 3]), &document(&[4, 3, 1]));
+        assert_eq!(
+            diff.to_string(),
+            "- network.route[1]: {\"kind\":\"blackhole\",\"to\":\"10.2.0.0/16\"}\n\
+             + network.route[0]: {\"kind\":\"blackhole\",\"to\":\"10.4.0.0/16\"}\n"
+        );
+    }
 }

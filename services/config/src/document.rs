@@ -102,6 +102,9 @@ fn check(tree: &DeTable<'_>, faults: &mut Faults) -> Map<String, Value> {
 
 fn check_values(sections: &Map<String, Value>, faults: &mut Faults) {
     for name in sections.keys() {
+        if faults.is_full() {
+            return;
+        }
         if !SECTIONS.contains(&name.as_str()) {
             let known = SECTIONS.iter().copied();
             let hint = did_you_mean(name, known)
@@ -259,6 +262,39 @@ enabled = true
         let many: String = (0..5000).map(|n| format!("x{n} = {n}\n")).collect();
         let many = format!("[network]\n{many}");
         assert_eq!(Document::parse(&many).unwrap_err().len(), 32);
+    }
+
+    /// However a document of the largest size is made, it costs a bounded time: each of these takes
+    /// a second or two in a debug build.
+    #[test]
+    fn no_document_takes_long() {
+        let fill = |line: &str| line.repeat(SIZE_MAX_BYTES / line.len() - 100);
+        let numbered = |line: &dyn Fn(usize) -> String| -> String {
+            let lines = (0..).map(line).take_while({
+                let mut bytes = 1000;
+                move |line| {
+                    bytes += line.len();
+                    bytes < SIZE_MAX_BYTES
+                }
+            });
+            lines.collect()
+        };
+        for text in [
+            format!("[network]\n{}", numbered(&|n| format!("k{n} = 1\n"))),
+            numbered(&|n| format!("[network.link.l{n}]\nmtu = 1\n")),
+            numbered(&|n| format!("[k{n}]\n")),
+            fill("[[network.route]]\nto = 1\n"),
+            format!("[network]\ndns = [{}]\n", fill("1,")),
+            format!("[network]\nsearch = [{}]\n", fill("'a',")),
+            fill("= 1\n"),
+            format!("[remote]\nlisten = [{}]\n", fill("'::1',")),
+        ] {
+            let start = std::time::Instant::now();
+            let problems = Document::parse(&text).unwrap_err();
+            let took = start.elapsed();
+            assert!(problems.len() <= 32);
+            assert!(took.as_secs() < 20, "{:.40}: {took:?}", text);
+        }
     }
 
     #[test]

@@ -89,6 +89,13 @@ pub fn run(config: &Config, shutdown: &UnixStream) -> Result<(), RunError> {
     if let Err(error) = keep_only_the_name() {
         tracing::warn!(%error, "capabilities that are no longer needed cannot be given up");
     }
+    // Before what needs this service starts, and so before anybody sees another name.
+    if let Ok(mut store) = import::connect(&config.store, Duration::ZERO)
+        && let Ok(configuration) = store.configuration()
+        && let Err(reason) = name::apply(Ok(configuration))
+    {
+        tracing::error!(reason, "the machine keeps its name");
+    }
     store_api::follow(config.store.clone(), name::apply).map_err(RunError::Follow)?;
     notify::ready();
     while !wait(shutdown, STORE_RETRY, !provided.waiting.is_empty()).map_err(RunError::Wait)? {
@@ -198,7 +205,9 @@ impl Provided {
         // The last one counts: a stick's comes after what an earlier version kept.
         match self.outcomes.last() {
             Some(outcome) => parts.push(outcome.to_string()),
-            None if self.waiting.is_empty() => parts.push("no volume X0-CONFIG".to_owned()),
+            None if self.waiting.is_empty() && self.troubles.is_empty() => {
+                parts.push("no volume X0-CONFIG".to_owned())
+            }
             None => {}
         }
         for waiting in &self.waiting {

@@ -223,7 +223,7 @@ fn a_bad_file_changes_nothing_and_is_named() {
     let store = machine.store();
     let status = machine.status();
     assert!(
-        status.starts_with("no volume X0-CONFIG; /dev/sda: x0.toml: line 1, column"),
+        status.starts_with("/dev/sda: x0.toml: line 1, column"),
         "{status}"
     );
     assert_eq!(store.imported(), [""; 0]);
