@@ -17,6 +17,7 @@ use crate::core::Machine;
 use crate::engine::{Item, LoadError, View};
 use crate::event::{Hash, hex};
 
+pub(crate) use crypt::encrypt_quickly;
 pub use crypt::{CryptError, decrypt, encrypt};
 pub use file::{Content, ReadError, check, items};
 

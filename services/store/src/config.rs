@@ -18,7 +18,10 @@ impl Default for Config {
         let folder = std::env::var_os("STATE_DIRECTORY");
         Self {
             folder: folder.map_or_else(|| "/data/store".into(), PathBuf::from),
-            socket: store_api::SOCKET.into(),
+            socket: match std::env::var_os("RUNTIME_DIRECTORY") {
+                Some(folder) => PathBuf::from(folder).join("store.sock"),
+                None => store_api::SOCKET.into(),
+            },
             services: "/usr/share/x0/services.json".into(),
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::measurements::Measurements;
+
 /// Bounds of the latency classes: powers of the square root of 2, from 8 µs to 16 s.
 const CLASSES: usize = 43;
 const SHORTEST_US: f64 = 8.0;
@@ -13,6 +15,7 @@ pub(crate) struct Figures {
     pub(crate) writes: u64,
     pub(crate) max_us: u64,
     classes: [u64; CLASSES],
+    pub(crate) measurements: Measurements,
 }
 
 impl Default for Figures {
@@ -22,6 +25,7 @@ impl Default for Figures {
             writes: 0,
             max_us: 0,
             classes: [0; CLASSES],
+            measurements: Measurements::new(),
         }
     }
 }
@@ -32,6 +36,8 @@ impl Figures {
         let us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
         self.commits += 1;
         self.writes += writes as u64;
+        self.measurements.commit_seconds.observe(time.as_secs_f64());
+        self.measurements.writes.inc_by(writes as u64);
         self.max_us = self.max_us.max(us);
         let class = (0..CLASSES - 1).find(|class| us <= bound_us(*class));
         self.classes[class.unwrap_or(CLASSES - 1)] += 1;

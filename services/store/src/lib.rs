@@ -15,6 +15,8 @@ pub mod core;
 pub mod engine;
 pub mod event;
 mod figures;
+pub mod fuzz;
+mod measurements;
 mod moment;
 pub mod open;
 pub mod serve;

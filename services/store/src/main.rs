@@ -6,6 +6,7 @@ const HELP: &str = "\
 Remembers what the appliance must not forget. PID 1 starts it; it takes no arguments.
 
   STATE_DIRECTORY   where its file is (/data/store)
+  RUNTIME_DIRECTORY where its socket is (/run/x0/store)
   X0_LOG            error, warn, info, debug or trace
 
 It answers org.x0tta6bl4.Store (Varlink) on /run/x0/store/store.sock.

@@ -28,6 +28,7 @@ pub use caller::{Caller, Callers};
 
 use crate::engine::Engine;
 use crate::figures::Figures;
+use crate::measurements::Measurements;
 use crate::worker::{Done, Worker};
 use crate::writer::{Committed, Job, NOBODY, Ticket, Writer};
 use connection::{Connection, Outcome, State};
@@ -63,6 +64,7 @@ pub struct Server {
     editing: Editing,
     limits: Limits,
     folder: PathBuf,
+    measurements: Measurements,
     durable: bool,
     note: String,
     upkeep: maintenance::Upkeep,
@@ -112,7 +114,10 @@ impl Server {
         let wake = eventfd(0, flags).map_err(|error| ServeError::Start(error.into()))?;
         let wake = Arc::new(wake);
         let engine = Arc::new(opened.engine);
-        let figures = Arc::new(Mutex::new(Figures::default()));
+        let figures = Figures::default();
+        let measurements = figures.measurements.clone();
+        measurements.serve();
+        let figures = Arc::new(Mutex::new(figures));
         let (told, news) = channel();
         let tell = teller(&wake, &told);
         let for_writer = move |committed| tell(News::Committed(committed));
@@ -138,6 +143,7 @@ impl Server {
             limits: Limits::default(),
             upkeep: maintenance::Upkeep::new(&folder),
             folder,
+            measurements,
             durable: opened.durable,
             note: opened.note,
         })
@@ -233,6 +239,7 @@ impl Server {
                 self.connections.len() >= MAX_CONNECTIONS || of_user.count() >= MAX_PER_USER;
             if is_one_too_many || stream.set_nonblocking(true).is_err() {
                 self.refused_connections += 1;
+                self.measurements.refused_connections.inc();
                 continue;
             }
             let caller = self.callers.find(user);

@@ -115,6 +115,31 @@ pub const TARGETS: &[Target] = &[
         seeds: seeds::solicitations,
     },
     Target {
+        name: "store-call",
+        run: store::fuzz::call,
+        seeds: store::fuzz::calls,
+    },
+    Target {
+        name: "store-event",
+        run: store::fuzz::event,
+        seeds: store::fuzz::events,
+    },
+    Target {
+        name: "store-generations",
+        run: store::fuzz::machine,
+        seeds: store::fuzz::machines,
+    },
+    Target {
+        name: "store-copy",
+        run: store::fuzz::copy,
+        seeds: store::fuzz::copies,
+    },
+    Target {
+        name: "store-backup",
+        run: store::fuzz::encrypted,
+        seeds: store::fuzz::encrypted_copies,
+    },
+    Target {
         name: "console-keys",
         run: console_keys,
         seeds: seeds::keys,

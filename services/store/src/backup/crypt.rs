@@ -40,8 +40,26 @@ pub fn encrypt<W: Write, E: From<CryptError>>(
     passphrase: String,
     write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
 ) -> Result<W, E> {
+    encrypt_with(WORK_FACTOR, file, passphrase, write)
+}
+
+/// Encrypts so that a passphrase is quick to try: for fuzzing.
+pub(crate) fn encrypt_quickly<W: Write, E: From<CryptError>>(
+    file: W,
+    passphrase: String,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+) -> Result<W, E> {
+    encrypt_with(1, file, passphrase, write)
+}
+
+fn encrypt_with<W: Write, E: From<CryptError>>(
+    work_factor: u8,
+    file: W,
+    passphrase: String,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), E>,
+) -> Result<W, E> {
     let mut recipient = scrypt::Recipient::new(SecretString::from(passphrase));
-    recipient.set_work_factor(WORK_FACTOR);
+    recipient.set_work_factor(work_factor);
     let recipients = std::iter::once(&recipient as &dyn age::Recipient);
     let encryptor = Encryptor::with_recipients(recipients)
         .map_err(|error| CryptError::Format(error.to_string()))?;

@@ -138,7 +138,10 @@ impl Server {
             Method::Restore(call) => self.restore(ticket, call),
             Method::Rollback(call) => write(move |batch| roll_back(batch, call)),
             Method::Snapshot => self.snapshot(),
-            Method::Statistics => Action::Answer(self.statistics()),
+            Method::Statistics => Action::Answer(
+                self.statistics()
+                    .map(|statistics| to_value(&StatisticsReply { statistics })),
+            ),
             Method::Upload(call) => Action::Answer(self.upload(ticket, &call)),
             Method::Validate(call) => Action::Slow(Box::new(move |_| {
                 let problems = match check(&call.text) {
@@ -333,7 +336,7 @@ impl Server {
         Ok(json!({ "length": total }))
     }
 
-    pub(super) fn statistics(&self) -> Answer {
+    pub(super) fn statistics(&self) -> Result<Statistics, Refusal> {
         let view = self.engine.view().map_err(|error| storage(&error))?;
         let fill = view.fill().map_err(|error| storage(&error))?;
         let figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
@@ -341,7 +344,7 @@ impl Server {
         let notes = [self.note.as_str(), self.effective.note.as_str()];
         let notes: Vec<&str> = notes.into_iter().filter(|note| !note.is_empty()).collect();
         let file = std::fs::metadata(self.folder.join(open::FILE));
-        let statistics = Statistics {
+        Ok(Statistics {
             durable: self.durable,
             note: notes.join("; "),
             file_bytes: file.map_or(0, |file| file.len()),
@@ -361,8 +364,7 @@ impl Server {
             refused_connections: self.refused_connections,
             snapshots: snapshots.len() as u64,
             newest_snapshot_ms: snapshots.first().and_then(|path| snapshot::made_ms(path)),
-        };
-        Ok(to_value(&StatisticsReply { statistics }))
+        })
     }
 
     /// Tells whoever follows what has changed.

@@ -19,6 +19,7 @@ use crate::writer::{NOBODY, Ticket};
 use crate::{moment, open, snapshot};
 
 const SNAPSHOT_EVERY_MS: u64 = 24 * 60 * 60 * 1000;
+const MEASURE_EVERY_MS: u64 = 5000;
 /// A person can remember this; nobody can try all of them.
 const PASSPHRASE_MIN_CHARS: usize = 8;
 
@@ -29,6 +30,8 @@ pub(super) struct Upkeep {
     snapshot_at_ms: u64,
     /// The deadline that the writer was told of.
     told: Option<u64>,
+    /// When the measurements are updated next, in boot time.
+    measure_at_ms: u64,
 }
 
 impl Upkeep {
@@ -41,6 +44,7 @@ impl Upkeep {
         Self {
             snapshot_at_ms: moment::boottime_ms() + wait,
             told: None,
+            measure_at_ms: 0,
         }
     }
 
@@ -56,6 +60,13 @@ impl Server {
         let now_ms = moment::boottime_ms();
         if self.editing.expire(now_ms) {
             self.spread_status();
+        }
+        if now_ms >= self.upkeep.measure_at_ms
+            && let Ok(statistics) = self.statistics()
+        {
+            self.upkeep.measure_at_ms = now_ms + MEASURE_EVERY_MS;
+            let is_unconfirmed = self.effective.machine.pending().is_some();
+            self.measurements.update(&statistics, is_unconfirmed);
         }
         let pending = self.effective.machine.pending();
         let passed = pending.filter(|pending| now_ms >= pending.deadline_ms);
