@@ -12,6 +12,7 @@ mod boot;
 mod debian;
 mod image;
 mod init;
+mod store;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -27,6 +28,8 @@ enum Bench {
     Image(image::Args),
     /// PID 1's size, start rate and restart time, beside other supervisors
     Init(init::Args),
+    /// Acknowledged small writes of the store, beside SQLite
+    Store(store::Args),
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
@@ -34,6 +37,7 @@ pub(crate) fn run(args: Args) -> anyhow::Result<()> {
         Bench::Boot(args) => boot::run(args),
         Bench::Image(args) => image::run(args),
         Bench::Init(args) => init::run(args),
+        Bench::Store(args) => store::run(args),
     }
 }
 

@@ -2,6 +2,7 @@
 //! each.
 
 mod fuzz;
+mod power_cuts;
 mod reproducible;
 
 #[derive(Debug, clap::Args)]
@@ -14,6 +15,8 @@ pub(crate) struct Args {
 enum Campaign {
     /// Throw hostile bytes at every parser
     Fuzz(fuzz::Args),
+    /// Cut the power of the store's disk, at every flush and at random
+    PowerCuts(power_cuts::Args),
     /// Build the image in two places and compare
     Reproducible(reproducible::Args),
 }
@@ -21,6 +24,7 @@ enum Campaign {
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     match args.campaign {
         Campaign::Fuzz(args) => fuzz::run(args),
+        Campaign::PowerCuts(args) => power_cuts::run(args),
         Campaign::Reproducible(args) => reproducible::run(args),
     }
 }
