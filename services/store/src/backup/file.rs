@@ -6,6 +6,9 @@ use super::{
 };
 use std::io::Read as _;
 
+/// Of Linux (`__NEW_UTS_LEN`).
+const HOSTNAME_MAX_BYTES: usize = 64;
+
 /// What a checked copy holds.
 #[derive(Clone, Debug)]
 pub struct Content {
@@ -249,7 +252,7 @@ fn header(bytes: &[u8]) -> Result<Header, ReadError> {
         return Err(ReadError::Version(first.store.version));
     }
     match serde_json::from_slice(bytes) {
-        Ok(Line::Store(header)) => Ok(header),
+        Ok(Line::Store(header)) if header.hostname.len() <= HOSTNAME_MAX_BYTES => Ok(header),
         _ => Err(ReadError::Format),
     }
 }

@@ -238,30 +238,39 @@ impl Server {
     }
 
     fn events(&self, call: EventsCall, more: bool) -> Action {
-        let limit = call.limit.unwrap_or(EVENTS_DEFAULT).min(EVENTS_MAX) as usize;
+        let limit = call.limit.unwrap_or(EVENTS_DEFAULT).clamp(1, EVENTS_MAX) as usize;
         let found = self.engine.view().and_then(|view| {
-            let events = view.events(call.after, limit, |record| wants(&call, record))?;
-            Ok((events, view.fill()?.last_event))
+            let mut page = view.events(call.after, limit, |record| wants(&call, record))?;
+            let mut pages = Vec::new();
+            // Whoever follows gets everything up to now first, however many replies that takes.
+            while let Some((last, _)) = page.last().filter(|_| more && call.after.is_some()) {
+                let after = Some(last.sequence);
+                let next = view.events(after, limit, |record| wants(&call, record))?;
+                pages.push(std::mem::replace(&mut page, next));
+            }
+            if pages.is_empty() {
+                pages.push(page);
+            }
+            Ok((pages, view.fill()?.last_event))
         });
-        let (events, last) = match found {
+        let (pages, since) = match found {
             Ok(found) => found,
             Err(error) => return Action::Answer(Err(storage(&error))),
         };
-        // A limit cut the answer short: what follows begins where it ends.
-        let is_cut = call.after.is_some() && events.len() >= limit;
-        let since = match events.last() {
-            Some((record, _)) if is_cut => record.sequence,
-            _ => last,
-        };
-        let events = events.iter().map(|(record, hash)| event(record, hash));
-        let reply = to_value(&EventsReply {
-            events: events.collect(),
+        let mut replies = pages.iter().map(|page| {
+            let events = page.iter().map(|(record, hash)| event(record, hash));
+            to_value(&EventsReply {
+                events: events.collect(),
+            })
         });
         if !more {
-            return Action::Answer(Ok(reply));
+            return Action::Answer(Ok(replies
+                .next()
+                .unwrap_or_else(|| json!({ "events": [] }))));
         }
+        let replies = replies.collect();
         let filter = call;
-        Action::Follow(Follow::Events { filter, since }, vec![reply])
+        Action::Follow(Follow::Events { filter, since }, replies)
     }
 
     fn watch(&self, service: &str, prefix: String) -> Action {

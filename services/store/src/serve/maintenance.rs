@@ -230,7 +230,7 @@ fn restored(mut file: File, folder: &Path, call: RestoreCall) -> Result<Done, Re
     }
     reader.seek(SeekFrom::Start(0)).map_err(failed)?;
     Ok(Done::Write(Box::new(move |batch| {
-        let author = call.author;
+        let author: String = call.author.chars().take(128).collect();
         let payload = object(json!({
             "author": author,
             "hostname": summary.hostname,

@@ -68,6 +68,18 @@ fn events_are_filtered_followed_and_verified() {
     let sequence = client.record("link.up", payload("again")).unwrap();
     let next = follow.next(LIMIT).unwrap().unwrap();
     assert_eq!(next.events[0].sequence, sequence);
+    let all = EventFilter {
+        after: Some(0),
+        limit: Some(2),
+        ..EventFilter::default()
+    };
+    let mut follow = store.client().follow_events(all).unwrap();
+    let mut sequences = Vec::new();
+    while sequences.len() < 5 {
+        let page = follow.next(LIMIT).unwrap().expect("all of them come");
+        sequences.extend(page.events.iter().map(|event| event.sequence));
+    }
+    assert_eq!(sequences, [1, 2, 3, 4, 5], "a limit leaves no gap");
     let after = EventFilter {
         after: Some(1),
         limit: Some(1),
