@@ -74,7 +74,7 @@ async fn serve(sources: Sources) -> Result<(), RunError> {
             _ = pet.tick() => runtime::notify::watchdog(),
             _ = shutdown.readable() => return Ok(()),
             Some(change) = changed.recv() => {
-                let outcome = listeners.apply(&change.addresses);
+                let outcome = listeners.apply(&change.addresses, change.allow_wan);
                 runtime::notify::status(&listeners.describe());
                 // Whoever asked may have given up.
                 change.answer.send(outcome).ok();

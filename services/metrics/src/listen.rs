@@ -18,6 +18,8 @@ use crate::http::Server;
 
 /// More addresses than a router has roles.
 const ADDRESSES_MAX: usize = 16;
+/// Where none is written.
+const PORT: u16 = 9100;
 const BACKLOG: i32 = 32;
 /// Binding a socket takes no time; this is for a loop that is stuck.
 const APPLY_DEADLINE: Duration = Duration::from_secs(5);
@@ -26,13 +28,26 @@ const APPLY_DEADLINE: Duration = Duration::from_secs(5);
 #[derive(Debug, Default, Deserialize)]
 struct Section {
     #[serde(default)]
-    listen: Vec<SocketAddr>,
+    listen: Vec<String>,
+    /// Addresses that take in the internet side are meant.
+    #[serde(default)]
+    allow_wan: bool,
+}
+
+/// An address as people write it, with or without a port.
+fn socket(text: &str) -> Result<SocketAddr, String> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let with_port = |ip: IpAddr| SocketAddr::new(ip, PORT);
+    text.parse()
+        .or_else(|_| bare.parse().map(with_port))
+        .map_err(|_| format!("metrics.listen: {text} is no address"))
 }
 
 /// Other addresses apply.
 #[derive(Debug)]
 pub(crate) struct Change {
     pub(crate) addresses: Vec<SocketAddr>,
+    pub(crate) allow_wan: bool,
     pub(crate) answer: SyncSender<Result<(), String>>,
 }
 
@@ -51,9 +66,15 @@ pub(crate) fn follow(store: PathBuf, changes: mpsc::Sender<Change>) -> io::Resul
         let section: Option<Section> = serde_json::from_value(section)
             .map_err(|error| format!("the section metrics makes no sense: {error}"))?;
         let (answer, outcome) = std::sync::mpsc::sync_channel(1);
-        let addresses = section.unwrap_or_default().listen;
+        let Section { listen, allow_wan } = section.unwrap_or_default();
+        let addresses = listen.iter().map(|text| socket(text));
+        let addresses = addresses.collect::<Result<_, _>>()?;
         let gone = |_| "the service is about to stop".to_owned();
-        let change = Change { addresses, answer };
+        let change = Change {
+            addresses,
+            allow_wan,
+            answer,
+        };
         changes.blocking_send(change).map_err(|_| gone(()))?;
         let outcome = outcome.recv_timeout(APPLY_DEADLINE);
         outcome.unwrap_or_else(|_| Err("the service did not listen in time".to_owned()))
@@ -94,7 +115,11 @@ impl Listeners {
     }
 
     /// Listens on these addresses and no others: all of them, or as before with the reason.
-    pub(crate) fn apply(&mut self, addresses: &[SocketAddr]) -> Result<(), String> {
+    pub(crate) fn apply(
+        &mut self,
+        addresses: &[SocketAddr],
+        allow_wan: bool,
+    ) -> Result<(), String> {
         if addresses.len() > ADDRESSES_MAX {
             return Err(format!(
                 "metrics.listen: more than {ADDRESSES_MAX} addresses"
@@ -102,10 +127,10 @@ impl Listeners {
         }
         let mut fresh = Vec::new();
         for address in addresses {
-            if address.ip().is_unspecified() {
+            if address.ip().is_unspecified() && !allow_wan {
                 return Err(format!(
                     "metrics.listen: {address} would serve the internet side as well; name the \
-                     router's own addresses, for example 192.168.77.1:{}",
+                     router's own addresses, for example 192.168.77.1:{}, or set allow_wan",
                     address.port()
                 ));
             }

@@ -76,8 +76,9 @@ impl Server {
     /// What the section says applies to connections from now on; open ones stay.
     pub(crate) fn apply(&mut self, section: Section) -> Result<(), String> {
         section.check()?;
+        let addresses = section.sockets()?;
         let mut fresh = Vec::new();
-        for address in &section.listen {
+        for address in &addresses {
             if !self.tasks.contains_key(address) && !fresh.iter().any(|(a, _)| a == address) {
                 let listener = bind(*address).map_err(|error| {
                     format!("remote.listen: cannot listen on {address}: {error}")
@@ -86,7 +87,7 @@ impl Server {
             }
         }
         self.tasks.retain(|address, task| {
-            let stays = section.listen.contains(address);
+            let stays = addresses.contains(address);
             if !stays {
                 task.abort();
             }
@@ -104,7 +105,7 @@ impl Server {
     /// One line for a person.
     pub(crate) fn describe(&self) -> String {
         if self.tasks.is_empty() {
-            return "off: the configuration has no remote.listen".to_owned();
+            return "off: remote.enabled in the configuration switches it on".to_owned();
         }
         let addresses: Vec<String> = self.tasks.keys().map(ToString::to_string).collect();
         let fingerprint = &self.shared.host_key.fingerprint;

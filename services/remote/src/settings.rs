@@ -1,10 +1,12 @@
 //! The section `remote` of the configuration, checked, and what a connection needs of it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use russh::keys::{Algorithm, PublicKey};
 use serde::{Deserialize, Serialize};
 
+/// Where none is written.
+const PORT: u16 = 22;
 const ADDRESSES_MAX: usize = 16;
 const KEYS_MAX: usize = 64;
 const KEY_MAX_BYTES: usize = 4096;
@@ -13,7 +15,9 @@ const KEY_MAX_BYTES: usize = 4096;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 pub(crate) struct Section {
     #[serde(default)]
-    pub(crate) listen: Vec<SocketAddr>,
+    pub(crate) enabled: bool,
+    #[serde(default)]
+    listen: Vec<String>,
     #[serde(default)]
     pub(crate) authorized_keys: Vec<String>,
 }
@@ -37,6 +41,12 @@ pub(crate) enum Report {
 }
 
 impl Section {
+    /// Where to listen: nowhere while it is off.
+    pub(crate) fn sockets(&self) -> Result<Vec<SocketAddr>, String> {
+        let listen = self.listen.iter().filter(|_| self.enabled);
+        listen.map(|text| socket(text)).collect()
+    }
+
     /// Whether all of it can be used.
     pub(crate) fn check(&self) -> Result<(), String> {
         if self.listen.len() > ADDRESSES_MAX {
@@ -50,11 +60,22 @@ impl Section {
         for (number, text) in (1..).zip(&self.authorized_keys) {
             key(text).map_err(|error| format!("remote.authorized_keys: key {number} {error}"))?;
         }
-        if !self.listen.is_empty() && self.authorized_keys.is_empty() {
-            return Err("remote.listen without remote.authorized_keys: nobody could log in".into());
+        if self.enabled && self.authorized_keys.is_empty() {
+            return Err(
+                "remote.enabled without remote.authorized_keys: nobody could log in".into(),
+            );
         }
         Ok(())
     }
+}
+
+/// An address as people write it, with or without a port.
+fn socket(text: &str) -> Result<SocketAddr, String> {
+    let bare = text.trim_start_matches('[').trim_end_matches(']');
+    let with_port = |ip: IpAddr| SocketAddr::new(ip, PORT);
+    text.parse()
+        .or_else(|_| bare.parse().map(with_port))
+        .map_err(|_| format!("remote.listen: {text} is no address"))
 }
 
 /// Reads one line of an authorized_keys file, without options.
@@ -78,9 +99,23 @@ mod tests {
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f me@home";
 
     #[test]
+    fn addresses_need_no_port() {
+        for (text, socket) in [
+            ("192.0.2.1", "192.0.2.1:22"),
+            ("[2001:db8::1]", "[2001:db8::1]:22"),
+            ("::", "[::]:22"),
+            ("[::1]:2222", "[::1]:2222"),
+        ] {
+            assert_eq!(super::socket(text).unwrap(), socket.parse().unwrap());
+        }
+        assert!(super::socket("router:22").is_err());
+    }
+
+    #[test]
     fn mistakes_are_named() {
         let section = |listen: &[&str], keys: &[&str]| Section {
-            listen: listen.iter().map(|text| text.parse().unwrap()).collect(),
+            enabled: !listen.is_empty(),
+            listen: listen.iter().map(|&text| text.to_owned()).collect(),
             authorized_keys: keys.iter().map(|&text| text.to_owned()).collect(),
         };
         assert_eq!(section(&[], &[]).check(), Ok(()));

@@ -95,7 +95,8 @@ impl Bench {
     fn open(&self) {
         let key = std::fs::read_to_string(self.file("good.pub")).expect("it was made");
         let listen = format!("127.0.0.1:{}", self.port);
-        let applied = self.apply(json!({ "listen": [listen], "authorized_keys": [key] }));
+        let applied =
+            self.apply(json!({ "enabled": true, "listen": [listen], "authorized_keys": [key] }));
         assert_eq!(applied["ok"], true, "{applied}");
     }
 
@@ -267,7 +268,8 @@ fn whoever_has_no_key_stays_outside() {
     // Not before it is configured.
     assert!(TcpStream::connect(("127.0.0.1", bench.port)).is_err());
     let listen = format!("127.0.0.1:{}", bench.port);
-    let refused = bench.apply(json!({ "listen": [listen], "authorized_keys": [] }));
+    let refused =
+        bench.apply(json!({ "enabled": true, "listen": [listen], "authorized_keys": [] }));
     assert_eq!(refused["ok"], false);
     bench.open();
     let output = bench
