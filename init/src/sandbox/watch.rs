@@ -61,14 +61,15 @@ impl Shell {
 
     fn tell_denial(&mut self, id: ServiceId, asked: sys::Asked) {
         let call = syscall_name(asked.number).unwrap_or("unknown");
-        let text = match manifest::groups_with(call).as_slice() {
-            [] => format!("denied: system call {call} of process {}", asked.pid),
-            groups => format!(
-                "denied: system call {call} of process {} (in the group {})",
-                asked.pid,
-                groups.join(", ")
-            ),
-        };
+        let [first, second] = asked.arguments;
+        let mut text = format!(
+            "denied: system call {call}({first:#x}, {second:#x}) of process {}",
+            asked.pid
+        );
+        let groups = manifest::groups_with(call);
+        if !groups.is_empty() {
+            text.push_str(&format!(" (in the group {})", groups.join(", ")));
+        }
         self.tell(Level::Warning, Some(id), &text);
     }
 

@@ -61,6 +61,8 @@ pub(crate) struct Asked {
     id: u64,
     pub(crate) pid: u32,
     pub(crate) number: u32,
+    /// The first two arguments, as numbers.
+    pub(crate) arguments: [u64; 2],
 }
 
 /// Takes one call from a listener that is ready; then it does not block: the kernel counts more calls
@@ -77,6 +79,7 @@ pub(crate) fn receive_call(listener: BorrowedFd<'_>) -> io::Result<Asked> {
         id: asked.id,
         pid: asked.pid,
         number: u32::try_from(asked.data.nr).unwrap_or(u32::MAX),
+        arguments: [asked.data.args[0], asked.data.args[1]],
     })
 }
 

@@ -66,7 +66,7 @@ fn nothing_is_allowed_that_is_not_granted() {
     let log = machine.result("plain");
     let named = |call: &str| log.iter().filter(|line| line.contains(call)).count();
     assert_eq!(
-        named("denied: system call ptrace of process"),
+        named("denied: system call ptrace(0x4206, 0x1) of process"),
         1,
         "{log:#?}"
     );
