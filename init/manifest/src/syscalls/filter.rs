@@ -73,9 +73,25 @@ const TERMINAL_IOCTLS: [u64; 17] = [
 ];
 /// SIOCGIFNAME, SIOCGIFFLAGS, SIOCGIFADDR, SIOCGIFINDEX, SIOCGIFHWADDR, SIOCGIFMTU.
 const INTERFACE_IOCTLS: [u64; 6] = [0x8910, 0x8913, 0x8915, 0x8933, 0x8927, 0x8921];
-/// PR_{SET_PDEATHSIG, GET_DUMPABLE, SET_DUMPABLE, SET_NAME, GET_NAME, CAPBSET_READ,
-/// SET_NO_NEW_PRIVS, GET_NO_NEW_PRIVS, SET_VMA, GET_AUXV}.
-const HARMLESS_PRCTLS: [u64; 10] = [1, 3, 4, 15, 16, 23, 38, 39, 0x5356_4d41, 0x4155_5856];
+/// PR_{SET_PDEATHSIG, GET_DUMPABLE, SET_DUMPABLE, GET_KEEPCAPS, SET_NAME, GET_NAME, CAPBSET_READ,
+/// CAPBSET_DROP, GET_SECUREBITS, SET_NO_NEW_PRIVS, GET_NO_NEW_PRIVS, CAP_AMBIENT, SET_VMA,
+/// GET_AUXV}: asking, and giving up.
+const HARMLESS_PRCTLS: [u64; 14] = [
+    1,
+    3,
+    4,
+    7,
+    15,
+    16,
+    23,
+    24,
+    27,
+    38,
+    39,
+    47,
+    0x5356_4d41,
+    0x4155_5856,
+];
 
 /// The filter of a service with these grants.
 pub(crate) fn compile(groups: &[SyscallGroup], access: NetAccess) -> Filter {
