@@ -1,12 +1,15 @@
 //! What PID 1 does with input from those who mean it harm, or do not know better.
 
-use std::io::{Read, Write};
+use std::io::{IoSlice, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::machine::{DEADLINE, Machine, puppet};
 use api::{CallError, INTERFACE, ServiceState};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 fn ready() -> Machine {
     let machine = Machine::boot(&[("network", puppet(&["notify=READY=1"], ""))]);
@@ -48,6 +51,35 @@ fn notify_messages_from_strangers_are_dropped_and_counted() {
     assert_eq!(machine.service("network").state, ServiceState::Starting);
     // A process that the service made itself may speak for it.
     machine.until("helped", ServiceState::Ready);
+}
+
+#[test]
+fn descriptors_from_strangers_are_closed() {
+    let machine = ready();
+    let open = || {
+        std::fs::read_dir(machine.path("/proc/1/fd"))
+            .unwrap()
+            .count()
+    };
+    let socket = UnixDatagram::unbound().unwrap();
+    socket
+        .connect(machine.folder.path().join("run/notify"))
+        .unwrap();
+    let before = open();
+    // As many as PID 1 takes, and more.
+    for count in [1, 32, 33, 200] {
+        let fds = vec![socket.as_fd(); count];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(200))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        assert!(ancillary.push(SendAncillaryMessage::ScmRights(&fds)));
+        let slices = [IoSlice::new(b"FDSTORE=1\nFDNAME=mine")];
+        sendmsg(&socket, &slices, &mut ancillary, SendFlags::empty()).unwrap();
+    }
+    machine.eventually("all were counted", || {
+        (machine.status().notify_rejected == 4).then_some(())
+    });
+    machine.eventually("all are closed", || (open() <= before).then_some(()));
+    assert_eq!(machine.service("network").stored_fds, 0);
 }
 
 #[test]
