@@ -206,7 +206,7 @@ impl Provided {
         match self.outcomes.last() {
             Some(outcome) => parts.push(outcome.to_string()),
             None if self.waiting.is_empty() && self.troubles.is_empty() => {
-                parts.push("no volume X0-CONFIG".to_owned())
+                parts.push("no volume X0-CONFIG".to_owned());
             }
             None => {}
         }
