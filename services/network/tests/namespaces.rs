@@ -3,12 +3,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "namespaces/commit.rs"]
+mod commit;
 #[path = "namespaces/reload.rs"]
 mod reload;
-#[path = "namespaces/store.rs"]
-mod store;
 #[path = "namespaces/support.rs"]
 mod support;
+#[path = "namespaces/told.rs"]
+mod told;
 
 use std::net::Ipv6Addr;
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use network_api::Status;
 use tempfile::TempDir;
 
-use crate::store::Store;
+use crate::told::Store;
 
 /// Long enough for a busy machine; nothing waits this long when all is well.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -135,6 +135,12 @@ impl Router {
         router.asks_store = true;
         let store = router.store(document);
         (router, store)
+    }
+
+    /// Makes it ask a store, and gives the socket that it asks at.
+    pub(crate) fn asks_store(&mut self) -> PathBuf {
+        self.asks_store = true;
+        self.path("store.sock")
     }
 
     /// Starts a store anew.
