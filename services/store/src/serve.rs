@@ -9,6 +9,7 @@ mod effective;
 mod limit;
 mod maintenance;
 pub mod request;
+mod spread;
 
 use std::collections::BTreeMap;
 use std::io;

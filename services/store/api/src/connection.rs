@@ -255,3 +255,51 @@ fn waits(error: &io::Error) -> bool {
     use io::ErrorKind::{Interrupted, TimedOut, WouldBlock};
     matches!(error.kind(), Interrupted | TimedOut | WouldBlock)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A connection whose other end has said `answer`.
+    fn answered(answer: &[u8]) -> (Connection, UnixStream) {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        theirs.write_all(answer).unwrap();
+        (Connection::over(ours, Duration::from_millis(50)), theirs)
+    }
+
+    #[test]
+    fn refusals_are_errors_of_their_own() {
+        let answer = br#"{"error":"org.x0tta6bl4.Store.NotPending","parameters":{"generation":7}}"#;
+        let (mut connection, _theirs) = answered(&[answer, b"\0".as_slice()].concat());
+        let error = connection.call::<Value>("Confirm", ()).unwrap_err();
+        assert_eq!(
+            error.refusal(),
+            Some(&Refusal::NotPending { generation: 7 })
+        );
+    }
+
+    #[test]
+    fn silence_ends_at_the_deadline_and_the_connection_says_so() {
+        let (mut connection, _theirs) = answered(b"{\"parameters\"");
+        let error = connection.call::<Value>("Get", ()).unwrap_err();
+        assert!(matches!(error, CallError::Deadline), "{error}");
+        let error = connection.call::<Value>("Get", ()).unwrap_err();
+        assert!(matches!(error, CallError::OutOfStep), "{error}");
+    }
+
+    #[test]
+    fn nonsense_and_hang_ups_are_errors() {
+        let (mut connection, _theirs) = answered(b"nonsense\0");
+        let error = connection.call::<Value>("Get", ()).unwrap_err();
+        assert!(matches!(error, CallError::Syntax(_)), "{error}");
+        let (connection, theirs) = answered(b"");
+        let mut stream = connection.stream::<Value>("Watch", ()).unwrap();
+        assert!(stream.next(Duration::ZERO).unwrap().is_none());
+        drop(theirs);
+        let error = stream.next(Duration::ZERO).unwrap_err();
+        assert!(
+            matches!(error, CallError::HungUp | CallError::Receive(_)),
+            "{error}"
+        );
+    }
+}
