@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use manifest::Service;
-use rustix::fs::Mode;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change,
@@ -132,10 +132,13 @@ pub(super) fn enter(surroundings: &Surroundings, service: &Service) -> Result<()
         show(&root, &path, how)
             .map_err(|error| Failure::new(format!("showing it {}", path.display()), error))?;
     }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let old = rustix::fs::open("/", flags, Mode::empty()).map_err(failed)?;
     rustix::process::chdir(&root).map_err(failed)?;
     // The old root ends up on top of the new one and is taken off (pivot_root(2), NOTES). What is
-    // shared must not hear of that.
+    // shared in it must not hear of that; by its own descriptor, since "." still is the new root.
     rustix::process::pivot_root(".", ".").map_err(failed)?;
+    rustix::process::fchdir(&old).map_err(failed)?;
     let flags = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change(".", flags).map_err(failed)?;
     unmount(".", UnmountFlags::DETACH).map_err(failed)?;
@@ -204,18 +207,17 @@ fn show(root: &Path, path: &Path, how: Use) -> Result<(), Errno> {
 }
 
 fn folder(path: &Path) -> Result<(), Errno> {
-    match rustix::fs::mkdir(path, Mode::from_raw_mode(0o755)) {
-        Ok(()) | Err(Errno::EXIST) => {}
+    let mode = Mode::from_raw_mode(0o755);
+    match rustix::fs::mkdir(path, mode) {
+        Ok(()) => {}
+        // It may be a real one, in a folder that is bound already: that keeps its mode.
+        Err(Errno::EXIST) => return Ok(()),
         Err(Errno::NOENT) => {
             path.parent().map_or(Ok(()), folder)?;
-            rustix::fs::mkdir(path, Mode::from_raw_mode(0o755))?;
+            rustix::fs::mkdir(path, mode)?;
         }
         Err(error) => return Err(error),
     }
     // Whatever the file mode mask took away: others must pass.
-    rustix::fs::chmod(path, Mode::from_raw_mode(0o755)).or_else(|error| match error {
-        // It lies in something that is bound read-only, and is there.
-        Errno::ROFS | Errno::PERM => Ok(()),
-        error => Err(error),
-    })
+    rustix::fs::chmod(path, mode)
 }
