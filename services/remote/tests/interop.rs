@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -58,8 +59,7 @@ impl Bench {
             .stdin(Stdio::null())
             .spawn()
             .expect("the service was built");
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-        let port = socket.local_addr().expect("it is bound").port();
+        let port = free_port();
         for name in ["good", "bad"] {
             let made = Command::new("ssh-keygen")
                 .args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"])
@@ -152,6 +152,16 @@ impl Drop for Bench {
         self.service.kill().ok();
         self.service.wait().ok();
     }
+}
+
+/// Below those that the kernel gives to clients: a flood in another test takes many of these.
+fn free_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let begin = u16::try_from(std::process::id() % 10_000).expect("it is small");
+    (0..2_000)
+        .map(|_| 20_000 + begin + NEXT.fetch_add(1, Ordering::Relaxed))
+        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("some port is free")
 }
 
 fn store(
