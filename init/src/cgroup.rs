@@ -13,6 +13,8 @@ use rustix::io::Errno;
 const MEMORY_MAX_MB: u32 = 256;
 const PIDS_MAX: u32 = 256;
 
+const MACHINE_MARKER: &str = "0::/services/";
+
 /// The groups of all services.
 #[derive(Debug)]
 pub(crate) struct Cgroups {
@@ -29,7 +31,16 @@ impl Cgroups {
         // With processes in a group the kernel refuses controllers for its children.
         std::fs::write(own.join("cgroup.procs"), "1")?;
         delegate(root);
-        Self::below(root, "0::/services/".into())
+        Self::below(root, MACHINE_MARKER.into())
+    }
+
+    /// The tree of a machine that an earlier PID 1 set up. Moving a process, even to where it is,
+    /// makes the kernel wait for all processors: a re-execution must not.
+    pub(crate) fn resume_machine(root: &Path) -> Self {
+        Self {
+            services: root.join("services"),
+            marker: MACHINE_MARKER.into(),
+        }
     }
 
     /// Sets up a tree in the folder `top`, for a PID 1 that is none.

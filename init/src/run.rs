@@ -85,7 +85,11 @@ fn machine(started: Moment, handed: Handed) -> Result<(), RunError> {
     }
     devices::link_virtio_ports();
     make_folder(Path::new(RUN_DIR))?;
-    let cgroups = match Cgroups::machine(Path::new(CGROUP_ROOT)) {
+    let cgroups = match handed.state {
+        None => Cgroups::machine(Path::new(CGROUP_ROOT)),
+        Some(_) => Ok(Cgroups::resume_machine(Path::new(CGROUP_ROOT))),
+    };
+    let cgroups = match cgroups {
         Ok(cgroups) => Some(cgroups),
         Err(error) => {
             teller.tell(
