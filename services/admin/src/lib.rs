@@ -15,6 +15,7 @@ pub mod dbus;
 mod editing;
 mod error;
 mod follow;
+pub mod fuzz;
 mod hub;
 mod job;
 pub mod options;
@@ -23,7 +24,7 @@ mod presence;
 mod publish;
 mod record;
 mod serve;
-pub mod session;
+mod session;
 
 pub use config::Config;
 pub use error::Error;

@@ -1,7 +1,7 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use runtime::{Chain, notify};
@@ -44,7 +44,10 @@ pub enum RunError {
 /// When the service can't even begin.
 pub fn run(config: &Config) -> Result<(), RunError> {
     let shutdown = runtime::shutdown().map_err(RunError::Signals)?;
-    let hub = Arc::new(Hub::new(config, Policy::load()?));
+    let begin = Instant::now();
+    let policy = Policy::load()?;
+    tracing::debug!(took = ?begin.elapsed(), "policies parsed");
+    let hub = Arc::new(Hub::new(config, policy));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -8,14 +8,13 @@ const TICKS_PER_SECOND: u64 = 100;
 
 /// The start of the leader of the session of `pid`, in milliseconds of `CLOCK_BOOTTIME`. `None`
 /// where it can't be told: the process is gone, its leader is, or `/proc` is hidden.
-#[must_use]
-pub fn began_ms(proc: &Path, pid: u32) -> Option<u64> {
+pub(crate) fn began_ms(proc: &Path, pid: u32) -> Option<u64> {
     let session = stat(proc, pid)?.session;
     let leader = stat(proc, session)?;
     Some(leader.started_ticks * 1000 / TICKS_PER_SECOND)
 }
 
-struct Stat {
+pub(crate) struct Stat {
     session: u32,
     started_ticks: u64,
 }
@@ -26,7 +25,7 @@ fn stat(proc: &Path, pid: u32) -> Option<Stat> {
 
 /// The second field is the program's name in parentheses, and may hold any byte but NUL, also
 /// parentheses and line ends.
-fn parse(text: &str) -> Option<Stat> {
+pub(crate) fn parse(text: &str) -> Option<Stat> {
     let (_, rest) = text.rsplit_once(')')?;
     // The third field of the file comes first here.
     let field = |number: usize| rest.split_ascii_whitespace().nth(number - 3);

@@ -91,7 +91,8 @@ impl Config {
 
 #[interface(name = "org.x0tta6bl4.Config1")]
 impl Config {
-    /// The document that applies now. Option "generation" (number): an older one.
+    /// The document that applies now. Options: "generation" (number): an older one;
+    /// "public" (boolean): with its secrets hidden.
     #[zbus(out_args("text"))]
     async fn get(
         &self,
@@ -102,8 +103,13 @@ impl Config {
         let _visit = self.enter(connection, &header, Action::ConfigRead).await?;
         let mut options = Options::new(options);
         let number: Option<u64> = options.take("generation")?;
+        let public = options.take("public")?.unwrap_or(false);
         options.end()?;
-        self.0.store(move |store| text_of(store, number)).await
+        let text = self.0.store(move |store| text_of(store, number)).await?;
+        match public {
+            true => Ok(parse(&text)?.public_text()),
+            false => Ok(text),
+        }
     }
 
     /// Where the configuration stands, with what each service said of it, as JSON.

@@ -7,6 +7,7 @@ use api::{Resources, ServiceStatus};
 use zbus::message::Header;
 use zbus::{Connection, OwnedObjectPath, OwnedVariant, Variant, interface};
 
+use super::init::json;
 use super::job;
 use crate::hub::{Hub, Visit};
 use crate::job::{Job, State, Target};
@@ -108,6 +109,20 @@ impl Service {
         visit.changed(action, &self.name);
         let name = self.name.clone();
         self.hub.init(move |init| init.restart(&name)).await
+    }
+
+    /// What it may do, and what it was denied, as JSON; "sentences" say it in words.
+    #[zbus(out_args("json"))]
+    async fn explain(
+        &self,
+        options: HashMap<String, OwnedVariant>,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<String, Error> {
+        let action = Action::InitStatus;
+        let _visit = self.enter(connection, &header, action, options).await?;
+        let name = self.name.clone();
+        json(&self.hub.init(move |init| init.explain(&name)).await?)
     }
 
     /// The last lines of its log, oldest first: milliseconds since the kernel started, and the text.
