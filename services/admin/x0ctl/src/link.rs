@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use api::{Blame, LogLine, Status};
+use api::{Blame, Explanation, LogLine, Status};
 use runtime::Chain;
 
 use crate::Error;
@@ -102,11 +102,14 @@ impl Link {
         }
     }
 
-    /// In words what a service may do, as JSON.
-    pub(crate) fn explain(&mut self, name: &str) -> Result<String, Error> {
+    /// What a service may do, and what it was denied.
+    pub(crate) fn explain(&mut self, name: &str) -> Result<Explanation, Error> {
         match self {
-            Self::Bus(bus) => bus.service(name, "Explain", &(Options::new(),)),
-            Self::Rescue(..) => Err(Error::NeedsBus),
+            Self::Bus(bus) => {
+                let json: String = bus.service(name, "Explain", &(Options::new(),))?;
+                Ok(serde_json::from_str(&json)?)
+            }
+            Self::Rescue(_, client) => Ok(client.explain(name)?),
         }
     }
 

@@ -1,6 +1,5 @@
-use api::{LogLine, Resources, ServiceState, ServiceStatus, Status};
+use api::{Explanation, LogLine, Resources, ServiceState, ServiceStatus, Status};
 
-use serde_json::Value;
 use zbus::OwnedObjectPath;
 
 use crate::Error;
@@ -47,8 +46,7 @@ pub(crate) fn run(
             }
         }
         Service::Explain(name) => {
-            let json = link.explain(&name.name)?;
-            let explanation: Value = serde_json::from_str(&json)?;
+            let explanation = link.explain(&name.name)?;
             match output.json(&explanation)? {
                 true => Ok(()),
                 false => explain(&explanation, output),
@@ -174,6 +172,20 @@ pub(crate) fn logs(lines: &[LogLine], output: &mut Output<'_>) -> Result<(), Err
     Ok(())
 }
 
-fn explain(explanation: &Value, output: &mut Output<'_>) -> Result<(), Error> {
-    output.line(&serde_json::to_string_pretty(explanation)?)
+fn explain(explanation: &Explanation, output: &mut Output<'_>) -> Result<(), Error> {
+    for sentence in &explanation.sentences {
+        output.line(sentence)?;
+    }
+    if explanation.denials.is_empty() {
+        return output.line("It was denied nothing since the boot.");
+    }
+    output.line("It was denied since the boot:")?;
+    let mut table = Table::new(&["WHAT", "HOW OFTEN"]);
+    for denial in &explanation.denials {
+        table.row([
+            (Tone::Wary, denial.what.clone()),
+            (Tone::Plain, denial.count.to_string()),
+        ]);
+    }
+    output.table(&table)
 }
