@@ -11,7 +11,7 @@ use crate::parts::Parts;
 use crate::root::{self, Root};
 use crate::tool::{Tool, at, copy, make_directory, write};
 use crate::tree::Tree;
-use crate::{Error, Profile, esp, record, sbom, uki, userland};
+use crate::{Error, Profile, esp, record, sbom, shared, uki, userland};
 
 /// What PID 1 mounts things on.
 const MOUNT_POINTS: [&str; 7] = ["/proc", "/sys", "/dev", "/run", "/tmp", "/var", "/data"];
@@ -22,7 +22,11 @@ pub(crate) fn assemble(parts: &Parts, out: &Path, profile: Profile) -> Result<()
     let path = |name: &str| out.join(name);
 
     let shipped = strip(parts, &scratch.join("programs"), &path("symbols"))?;
-    let tree = root_tree(parts, &shipped);
+    let mut tree = root_tree(parts, &shipped);
+    if let Some(x0ctl) = parts.programs.get(shared::COMMAND) {
+        shared::add_manuals(&mut tree, x0ctl, &scratch.join("manuals"))?;
+        shared::add_interfaces(&mut tree, &parts.workspace)?;
+    }
     let root_file = path("root.erofs");
     let root = root::build(
         &tree,

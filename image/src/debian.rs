@@ -12,13 +12,26 @@ use crate::tool::{Tool, ToolError};
 use crate::tree::Tree;
 
 /// Where each lies in the image. ext4 for DATA: made, checked and grown on first boot. The broker:
-/// the bus service starts it.
-const PROGRAMS: [&str; 4] = [
+/// the bus service starts it. The editor: `x0ctl config edit` does.
+const PROGRAMS: [&str; 5] = [
     "/usr/sbin/mke2fs",
     "/usr/sbin/e2fsck",
     "/usr/sbin/resize2fs",
     "/usr/bin/dbus-broker",
+    "/usr/bin/nano",
 ];
+/// Terminals that the editor knows how to draw on: serial lines, the screen, and what SSH clients
+/// call themselves.
+const TERMINALS: [&str; 7] = [
+    "l/linux",
+    "s/screen",
+    "s/screen-256color",
+    "v/vt100",
+    "v/vt220",
+    "x/xterm",
+    "x/xterm-256color",
+];
+const TERMINAL_FOLDERS: [&str; 2] = ["/lib/terminfo", "/usr/lib/terminfo"];
 const LIBRARY_FOLDERS: [&str; 2] = ["/usr/lib/x86_64-linux-gnu", "/lib/x86_64-linux-gnu"];
 const LOADER: &str = "/lib64/ld-linux-x86-64.so.2";
 
@@ -53,6 +66,7 @@ impl Collected {
         tree.link("/lib", "usr/lib");
         tree.link("/lib64", "usr/lib64");
         tree.link("/sbin", "usr/sbin");
+        tree.link("/usr/lib/terminfo", "../share/terminfo");
     }
 }
 
@@ -84,6 +98,10 @@ pub(crate) fn collect() -> Result<Collected, Error> {
             files.insert(path, from.clone());
             waiting.push(from);
         }
+    }
+    for terminal in TERMINALS {
+        let from = find(terminal, &TERMINAL_FOLDERS)?;
+        files.insert(format!("/usr/share/terminfo/{terminal}"), from);
     }
     Ok(Collected { files })
 }

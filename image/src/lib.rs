@@ -30,6 +30,7 @@ mod record;
 mod root;
 mod sbom;
 pub mod selector;
+mod shared;
 mod source;
 mod tool;
 mod tree;

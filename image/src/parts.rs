@@ -10,7 +10,7 @@ use crate::debian::{self, Collected};
 use crate::selector::{self, Architecture};
 use crate::source::Source;
 use crate::tool::{at, read_text};
-use crate::{Error, Keys, Profile, Request, probes, uki, userland};
+use crate::{Error, Keys, Profile, Request, probes, shared, uki, userland};
 
 /// Everything that goes into an image.
 #[derive(Debug)]
@@ -54,6 +54,7 @@ pub(crate) fn collect(request: &Request) -> Result<Parts, Error> {
     for (folder, service) in by_name(&folders, &services) {
         packages.insert(service.program.clone(), package_name(folder)?);
     }
+    packages.insert(shared::COMMAND.to_owned(), "x0ctl".to_owned());
     let services = if request.profile == Profile::Test {
         packages.insert(probes::PROGRAM.to_owned(), "init".to_owned());
         probes::add(services)

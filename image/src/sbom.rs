@@ -17,7 +17,7 @@ use crate::root::hex;
 use crate::tool::{ToolError, sha256};
 
 /// What Debian's `copyright` files say of the parts that we take.
-const DEBIAN_LICENCES: [(&str, &str); 17] = [
+const DEBIAN_LICENCES: [(&str, &str); 21] = [
     ("dbus-broker", "Apache-2.0 AND LGPL-2.1-or-later"),
     ("e2fsprogs", "GPL-2.0-only"),
     ("libapparmor1", "LGPL-2.1-only"),
@@ -29,10 +29,14 @@ const DEBIAN_LICENCES: [(&str, &str); 17] = [
     ("libcom-err2", "MIT"),
     ("libext2fs2", "LGPL-2.0-only"),
     ("libgcc-12-dev", "GPL-3.0-or-later WITH GCC-exception-3.1"),
+    ("libncursesw6", "MIT"),
     ("libpcre2-8-0", "BSD-3-Clause"),
     ("libselinux1", "LicenseRef-public-domain"),
+    ("libtinfo6", "MIT"),
     ("libuuid1", "BSD-3-Clause"),
     ("linux-source-6.12", "GPL-2.0-only WITH Linux-syscall-note"),
+    ("nano", "GPL-3.0-or-later"),
+    ("ncurses-base", "MIT"),
     ("rust-web-src", "MIT OR Apache-2.0"),
     ("systemd-boot-efi", "LGPL-2.1-or-later"),
 ];
