@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::checkout;
 
 mod boot;
+mod bus;
 mod debian;
 mod image;
 mod init;
@@ -24,6 +25,8 @@ pub(crate) struct Args {
 enum Bench {
     /// PID 1 start to all services ready, beside Debian's systemd
     Boot(boot::Args),
+    /// Round trips over the system bus, beside Debian's dbus-daemon
+    Bus(bus::Args),
     /// Sizes of the root file system, the kernel image and the flash image
     Image(image::Args),
     /// PID 1's size, start rate and restart time, beside other supervisors
@@ -35,6 +38,7 @@ enum Bench {
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     match args.bench {
         Bench::Boot(args) => boot::run(args),
+        Bench::Bus(args) => bus::run(args),
         Bench::Image(args) => image::run(args),
         Bench::Init(args) => init::run(args),
         Bench::Store(args) => store::run(args),
@@ -67,7 +71,7 @@ impl Results {
         })
     }
 
-    /// Adds `bench.name`. Unit: `ms`, `s`, `kib`, `mb`, `per_s`, `ratio`, `count`.
+    /// Adds `bench.name`. Unit: `us`, `ms`, `s`, `kib`, `mb`, `per_s`, `ratio`, `count`.
     pub(crate) fn add(&mut self, name: &str, value: f64, unit: &'static str) {
         self.results.push(Figure {
             name: format!("{}.{name}", self.bench),

@@ -23,6 +23,7 @@ use zbus::wire::DynamicType;
 pub use activated::Activated;
 pub use message::{Kind, Message, Outgoing};
 pub use user::{User, run_as};
+pub use zbus::wire::Variant;
 
 /// Until an answer has to be there.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -133,6 +134,14 @@ impl Peer {
     /// When the connection ends, or what comes is no message.
     pub fn receive(&mut self) -> io::Result<Message> {
         Message::read(&mut self.stream)
+    }
+
+    /// Waits for the next message into `bytes`, and does not look at it.
+    ///
+    /// # Errors
+    /// When the connection ends, or what comes is no message.
+    pub fn receive_bytes(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
+        message::read_bytes(&mut self.stream, bytes).map(drop)
     }
 
     /// Reads what is there until the other side closes.

@@ -122,25 +122,9 @@ impl Message {
     /// # Errors
     /// When the stream ends before, or what it holds is none.
     pub fn read(from: &mut impl Read) -> io::Result<Self> {
-        let mut bytes = vec![0; FIXED];
-        from.read_exact(&mut bytes)?;
-        if bytes[0] != b'l' {
-            return Err(invalid("only little-endian messages are expected here"));
-        }
-        let number = |at: usize| {
-            let four = bytes[at..at + 4]
-                .try_into()
-                .expect("four bytes are four bytes");
-            usize::try_from(u32::from_le_bytes(four)).expect("at least 32 bits")
-        };
-        let (length, fields) = (number(4), number(12));
-        let fields = fields.next_multiple_of(8);
-        if length + fields > MAX_BYTES {
-            return Err(invalid("the message is longer than any may be"));
-        }
-        bytes.resize(FIXED + fields + length, 0);
-        from.read_exact(&mut bytes[FIXED..])?;
-        let body = bytes.split_off(FIXED + fields);
+        let mut bytes = Vec::new();
+        let body_at = read_bytes(from, &mut bytes)?;
+        let body = bytes.split_off(body_at);
         let data = Data::new(bytes, Context::new(Endian::Little, 0));
         let (head, _): (Head<'_>, usize) = data.deserialize().map_err(invalid)?;
         let mut message = Self {
@@ -190,6 +174,28 @@ impl Message {
             None => Ok(self),
         }
     }
+}
+
+/// Reads exactly one message into `bytes`, and returns where its body begins.
+pub(crate) fn read_bytes(from: &mut impl Read, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    bytes.resize(FIXED, 0);
+    from.read_exact(bytes)?;
+    if bytes[0] != b'l' {
+        return Err(invalid("only little-endian messages are expected here"));
+    }
+    let number = |at: usize| {
+        let four = bytes[at..at + 4].try_into();
+        usize::try_from(u32::from_le_bytes(four.expect("four bytes are four bytes")))
+            .expect("at least 32 bits")
+    };
+    let (length, fields) = (number(4), number(12));
+    let body_at = FIXED + fields.next_multiple_of(8);
+    if body_at + length > MAX_BYTES {
+        return Err(invalid("the message is longer than any may be"));
+    }
+    bytes.resize(body_at + length, 0);
+    from.read_exact(&mut bytes[FIXED..])?;
+    Ok(body_at)
 }
 
 #[derive(Debug, Deserialize, Type)]
