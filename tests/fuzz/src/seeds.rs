@@ -88,6 +88,42 @@ pub(crate) fn varlink_calls() -> Vec<Vec<u8>> {
     ])
 }
 
+pub(crate) fn bus_sessions() -> Vec<Vec<u8>> {
+    const HOST: u8 = 0;
+    const BUS: u8 = 1;
+    const FETCH: u8 = 3;
+    let piece = |who: u8, bytes: &[u8]| {
+        let length = u8::try_from(bytes.len()).expect("seeds are short");
+        [&[who, length], bytes].concat()
+    };
+    let call = b"l\x01\0\x01\x04\0\0\0\x01\0\0\0\x05\0\0\0pathpathbody";
+    let (auth, begin) = (&b"\0AUTH EXTERNAL\r\nDATA\r\n"[..], &b"BEGIN\r\n"[..]);
+    let agreed = piece(BUS, b"DATA\r\nOK 0123456789abcdef0123456789abcdef\r\n");
+    vec![
+        [
+            piece(HOST, auth),
+            piece(HOST, begin),
+            agreed.clone(),
+            piece(HOST, call),
+        ]
+        .concat(),
+        [
+            piece(
+                HOST,
+                b"\0AUTH EXTERNAL 31303030\r\nNEGOTIATE_UNIX_FD\r\nBEGIN\r\n",
+            ),
+            agreed,
+            piece(BUS, call),
+            piece(FETCH, b""),
+            piece(BUS, &call[..9]),
+            piece(2, b""),
+            piece(HOST, auth),
+        ]
+        .concat(),
+        [piece(HOST, auth), piece(BUS, b"REJECTED EXTERNAL\r\n")].concat(),
+    ]
+}
+
 pub(crate) fn varlink_replies() -> Vec<Vec<u8>> {
     texts(&[
         r#"{"status":{"version":"0.1.0","build":"c0ffee","hostname":"x0","slot":"a",

@@ -3,6 +3,8 @@
 use std::io;
 use std::time::Duration;
 
+use channel::Relay;
+use channel::bus::Conversation;
 use data::device::Device;
 use network::dhcp::client::{Client, Identity};
 use network::random::Random;
@@ -138,6 +140,16 @@ pub const TARGETS: &[Target] = &[
         name: "store-backup",
         run: store::fuzz::encrypted,
         seeds: store::fuzz::encrypted_copies,
+    },
+    Target {
+        name: "bus-policy",
+        run: bus_policy,
+        seeds: seeds::service_table,
+    },
+    Target {
+        name: "bus-session",
+        run: bus_session,
+        seeds: seeds::bus_sessions,
     },
     Target {
         name: "console-keys",
@@ -297,6 +309,42 @@ fn solicitation(bytes: &[u8]) {
         let source = source.parse().expect("it is an address");
         // Either verdict is fine.
         let _ = network::ra::check_solicitation(source, Some(255), bytes);
+    }
+}
+
+fn bus_policy(bytes: &[u8]) {
+    let Ok(table) = manifest::Table::load(bytes) else {
+        return;
+    };
+    let policy = bus::policy::Policy::of(&table);
+    for rights in policy.users.values() {
+        let named = |name: &String| table.services().iter().any(|s| s.bus.own.contains(name));
+        assert!(rights.own.iter().all(named), "a right out of nowhere");
+    }
+}
+
+/// Pieces of up to 255 bytes, each with who sent it and its length before it.
+fn bus_session(mut bytes: &[u8]) {
+    let mut session = Conversation::default();
+    while let [who, length, rest @ ..] = bytes {
+        let (piece, rest) = rest.split_at(rest.len().min(usize::from(*length)));
+        bytes = rest;
+        match who % 4 {
+            0 => session.host_sent(&piece[..piece.len().min(session.room_from_host())]),
+            1 => {
+                let room = piece.len().min(session.room_from_back());
+                if session.back_sent(&piece[..room]).is_err() {
+                    session.back_lost("it refuses");
+                }
+            }
+            2 => session.back_lost("gone"),
+            _ => {
+                session.sent_to_back(session.to_back().len());
+                session.sent_to_host(session.to_host().len());
+            }
+        }
+        let held = session.to_back().len().max(session.to_host().len());
+        assert!(held <= 2 * channel::CAPACITY, "{held} bytes are held");
     }
 }
 
