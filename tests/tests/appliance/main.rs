@@ -14,6 +14,7 @@ use image::{Outputs, Profile, Request};
 
 mod boot;
 mod bus;
+mod config;
 mod confinement;
 mod data;
 mod fault;
