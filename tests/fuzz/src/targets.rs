@@ -1,5 +1,7 @@
 //! Every parser that takes bytes from outside.
 
+mod access;
+
 use std::io;
 use std::time::Duration;
 
@@ -55,6 +57,21 @@ pub const TARGETS: &[Target] = &[
         name: "varlink-call",
         run: init::fuzz::calls,
         seeds: seeds::varlink_calls,
+    },
+    Target {
+        name: "exposition",
+        run: access::exposition,
+        seeds: access::expositions,
+    },
+    Target {
+        name: "exec-command-line",
+        run: access::command_line,
+        seeds: access::command_lines,
+    },
+    Target {
+        name: "password-hash",
+        run: access::password_hash,
+        seeds: access::password_hashes,
     },
     Target {
         name: "varlink-reply",
