@@ -291,3 +291,22 @@ fn crc32(bytes: &[u8]) -> u32 {
         })
     })
 }
+
+/// `a{sv}` with one text, little-endian: length, padding to 8, key, the variant's signature, value.
+pub(crate) fn dbus_options() -> Vec<Vec<u8>> {
+    let entry = b"\x06\0\0\0reason\0\x01s\0\0\0\x01\0\0\0x\0";
+    let length = u32::try_from(entry.len()).expect("it is short");
+    let head = [length.to_le_bytes(), [0; 4]].concat();
+    vec![[head.as_slice(), entry].concat(), vec![0; 8]]
+}
+
+/// A user and its groups.
+pub(crate) fn dbus_credentials() -> Vec<Vec<u8>> {
+    let callers: [&[u32]; 4] = [&[0], &[204, 204, 90], &[209, 209, 91], &[1000, 1000]];
+    let bytes = |numbers: &&[u32]| numbers.iter().flat_map(|n| n.to_le_bytes()).collect();
+    callers.iter().map(bytes).collect()
+}
+
+pub(crate) fn process_stat() -> Vec<Vec<u8>> {
+    vec![b"7 (a) S 1 7 5 34816 7 4194304 1 0 0 0 1 2 3 4 20 0 1 0 4321 1 1".to_vec()]
+}

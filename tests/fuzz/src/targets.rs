@@ -178,6 +178,21 @@ pub const TARGETS: &[Target] = &[
         run: console_text,
         seeds: seeds::keys,
     },
+    Target {
+        name: "dbus-options",
+        run: admin::fuzz::options,
+        seeds: seeds::dbus_options,
+    },
+    Target {
+        name: "dbus-credentials",
+        run: admin::fuzz::credentials,
+        seeds: seeds::dbus_credentials,
+    },
+    Target {
+        name: "process-stat",
+        run: admin::fuzz::stat,
+        seeds: seeds::process_stat,
+    },
 ];
 
 fn service_table(bytes: &[u8]) {
