@@ -135,7 +135,7 @@ fn boot_images(
 fn compress(image: &Path, out: &Path, profile: Profile) -> Result<(), Error> {
     let level = match profile {
         Profile::Release => "-19",
-        Profile::Test => "-1",
+        Profile::Test | Profile::Probe => "-1",
     };
     let _ = std::fs::remove_file(out);
     Tool::new("zstd")

@@ -51,6 +51,9 @@ pub enum Profile {
     Release,
     /// The same with the fault-injection service of `tests/agent` in it.
     Test,
+    /// The test image with, beside each service, one that tries to leave the same sandbox. Kept
+    /// apart because so many services more make each boot slower.
+    Probe,
 }
 
 /// What to build, and where.
@@ -77,6 +80,7 @@ impl Request {
         let out = match profile {
             Profile::Release => "x0",
             Profile::Test => "x0-test",
+            Profile::Probe => "x0-probe",
         };
         Self {
             profile,

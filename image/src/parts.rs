@@ -55,7 +55,7 @@ pub(crate) fn collect(request: &Request) -> Result<Parts, Error> {
         packages.insert(service.program.clone(), package_name(folder)?);
     }
     packages.insert(shared::COMMAND.to_owned(), "x0ctl".to_owned());
-    let services = if request.profile == Profile::Test {
+    let services = if request.profile == Profile::Probe {
         packages.insert(probes::PROGRAM.to_owned(), "init".to_owned());
         probes::add(services)
     } else {
@@ -111,7 +111,7 @@ fn service_folders(request: &Request) -> Result<Vec<PathBuf>, Error> {
         }
     }
     folders.sort();
-    if request.profile == Profile::Test {
+    if request.profile != Profile::Release {
         folders.push(request.workspace.join("tests/agent"));
     }
     Ok(folders)

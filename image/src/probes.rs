@@ -1,4 +1,4 @@
-//! In test images: beside each service one that has the same sandbox, and tries to get out of it.
+//! In probe images: beside each service one that has the same sandbox, and tries to get out of it.
 
 use manifest::{Kind, Policy, Readiness, Restart, Service, Table};
 

@@ -41,6 +41,7 @@ pub(crate) fn write_to(
         "profile": match profile {
             Profile::Release => "release",
             Profile::Test => "test",
+            Profile::Probe => "probe",
         },
         "kernel": {
             "release": parts.kernel.release,

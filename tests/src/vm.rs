@@ -19,6 +19,8 @@ use crate::wait::wait_for;
 
 /// A call is answered at once or not at all: what waits longer asks again.
 const CALL_LIMIT: Duration = Duration::from_secs(2);
+/// For what is asked once, on a busy host.
+const SESSION_LIMIT: Duration = Duration::from_secs(30);
 /// QEMU itself, without the guest.
 const QEMU_LIMIT: Duration = Duration::from_secs(10);
 
@@ -100,6 +102,16 @@ impl Vm {
         Ok(client.deadline(CALL_LIMIT))
     }
 
+    /// A session with PID 1 that has answered once. The first request of a session is lost when it
+    /// reaches the port before the guest has seen the last host leave.
+    pub fn session(&self) -> Result<Client> {
+        wait_for("an answer of PID 1", SESSION_LIMIT, || {
+            let mut client = self.control()?;
+            let answered = client.status().is_ok();
+            Ok(answered.then(|| client.deadline(SESSION_LIMIT)))
+        })
+    }
+
     /// A session with the fault agent. Only test images have one.
     pub fn agent(&self) -> Result<Agent> {
         Agent::connect(&self.machine.socket("test"))
@@ -171,7 +183,7 @@ impl Vm {
 
     /// Has PID 1 stop everything. Its answer may be lost: the channel stops too.
     pub fn power(&self, action: Power) -> Result<()> {
-        match self.control()?.power(action) {
+        match self.session()?.power(action) {
             Err(CallError::HungUp | CallError::Deadline) | Ok(()) => Ok(()),
             Err(error) => Err(error.into()),
         }

@@ -26,12 +26,15 @@ enum Kind {
     Release,
     /// The same with a fault-injection service, for the tests
     Test,
+    /// The test image with a probe in the sandbox of each service
+    Probe,
 }
 
 pub(crate) fn run(args: Args) -> anyhow::Result<()> {
     let profile = match args.profile {
         Kind::Release => Profile::Release,
         Kind::Test => Profile::Test,
+        Kind::Probe => Profile::Probe,
     };
     let mut request = request(profile)?;
     if let Some(out) = args.out {

@@ -34,7 +34,7 @@ pub(crate) fn run(args: Args) -> Result<()> {
         crate::kernel::hardened(&crate::kernel::request()).map(drop)
     })?;
     timed("image", || {
-        for profile in [Profile::Release, Profile::Test] {
+        for profile in [Profile::Release, Profile::Test, Profile::Probe] {
             image::build(&crate::image::request(profile)?)?;
         }
         Ok(())

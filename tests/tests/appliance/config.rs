@@ -29,16 +29,16 @@ fn a_change_survives_a_power_cut_only_when_it_was_confirmed() {
 
         let mut vm = start(&machine, case)?;
         log_in(&mut vm)?;
-        type_command(&mut vm, CHANGE, "confirm")?;
+        type_command(&mut vm, CHANGE, "keep it with")?;
         has_address(&mut vm, NEW, OLD)?;
-        type_command(&mut vm, "config status", "moving")?;
+        type_command(&mut vm, "config status", "comes back")?;
         vm.cut_power()?;
 
         let mut vm = again(&machine, vm, case)?;
         log_in(&mut vm)?;
         has_address(&mut vm, OLD, NEW)?;
         type_command(&mut vm, "config history", "moving")?;
-        type_command(&mut vm, CHANGE, "confirm")?;
+        type_command(&mut vm, CHANGE, "keep it with")?;
         has_address(&mut vm, NEW, OLD)?;
         type_command(&mut vm, "config confirm", "is confirmed")?;
         vm.cut_power()?;
@@ -47,7 +47,7 @@ fn a_change_survives_a_power_cut_only_when_it_was_confirmed() {
         log_in(&mut vm)?;
         has_address(&mut vm, NEW, OLD)?;
         type_command(&mut vm, "store verify", "intact")?;
-        type_command(&mut vm, "config rollback 2 --yes", "confirm")?;
+        type_command(&mut vm, "config rollback 2 --yes", "keep it with")?;
         has_address(&mut vm, OLD, NEW)?;
         type_command(&mut vm, "config cancel", "taken back")?;
         has_address(&mut vm, NEW, OLD)
@@ -71,11 +71,10 @@ fn log_in(vm: &mut Vm) -> Result<()> {
 /// Types `command` and waits until `told` is in what it prints, and the prompt is back.
 fn type_command(vm: &mut Vm, command: &str, told: &str) -> Result<()> {
     let position = vm.serial.position();
-    vm.serial.send(command.as_bytes())?;
-    let echoed = vm.serial.position();
-    vm.serial.send(b"\r")?;
-    vm.wait_serial(told, echoed, COMMAND)?;
-    vm.wait_serial(&format!("\n{PROMPT}"), position, COMMAND)
+    vm.serial.send(format!("{command}\r").as_bytes())?;
+    vm.wait_serial(told, position, COMMAND)?;
+    // The prompt takes bracketed paste while it waits, and only then.
+    vm.wait_serial("\x1b[?2004h", position, COMMAND)
 }
 
 fn has_address(vm: &mut Vm, present: &str, absent: &str) -> Result<()> {

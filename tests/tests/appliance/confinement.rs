@@ -1,6 +1,6 @@
 //! From inside the sandbox of each service of the image, what its manifest does not grant is tried.
 //!
-//! A test image has beside each service `try-<service>` with the same user, rights and limits, whose
+//! A probe image has beside each service `try-<service>` with the same user, rights and limits, whose
 //! program waits for a signal and then tries to get out.
 
 use std::time::Duration;
@@ -9,7 +9,8 @@ use anyhow::{Context, Result, ensure};
 use api::{Explanation, HealthState, ServiceState};
 use appliance::{Vm, case};
 
-use crate::{BOOT, machine, start};
+use crate::{BOOT, build, machine_of, start};
+use image::Profile;
 
 const SIGUSR1: i32 = 10;
 /// Thousands of threads that fail to start, and memory until there is no more.
@@ -18,14 +19,14 @@ const TRIES: Duration = Duration::from_secs(60);
 #[test]
 fn no_service_leaves_its_sandbox() {
     case("confinement", |case| {
-        let mut vm = start(&machine(case)?, case)?;
+        let mut vm = start(&machine_of(&build(Profile::Probe)?, case)?, case)?;
         let before = vm.wait_healthy("a", BOOT)?;
         let real = |name: &str| name != "agent" && !name.starts_with("try-");
         let names: Vec<&str> = before.services.iter().map(|s| s.name.as_str()).collect();
         let names = names.into_iter().filter(|name| real(name));
         let mut tried = 0;
         for name in names {
-            let explanation = vm.control()?.explain(name)?;
+            let explanation = vm.session()?.explain(name)?;
             tries(&mut vm, name, &explanation).with_context(|| format!("sandbox of {name}"))?;
             tried += 1;
         }
@@ -61,7 +62,7 @@ fn tries(vm: &mut Vm, name: &str, explanation: &Explanation) -> Result<()> {
         let service = status.service(&probe);
         service.is_some_and(|service| service.pid.is_none())
     })?;
-    let lines = vm.control()?.logs(&probe, 10_000)?;
+    let lines = vm.session()?.logs(&probe, 10_000)?;
     let lines: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
     let attempts = lines.iter().filter_map(|line| {
         let (attempt, result) = line.split_once(' ')?;
@@ -84,7 +85,7 @@ fn tries(vm: &mut Vm, name: &str, explanation: &Explanation) -> Result<()> {
         exit.as_deref() == Some("killed by SIGKILL"),
         "memory.max: {exit:?}, {lines:#?}"
     );
-    let probe = vm.control()?.explain(&probe)?;
+    let probe = vm.session()?.explain(&probe)?;
     for counted in ["unshare", "memory.oom_kill", "pids.max"] {
         let denied = probe.denials.iter().any(|denial| denial.what == counted);
         ensure!(denied, "{counted} is not counted: {:?}", probe.denials);

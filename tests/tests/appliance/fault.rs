@@ -75,7 +75,7 @@ fn pid_1_is_replaced_and_crashes_without_cost_to_any_service() {
     case("pid-1-comes-back", |case| {
         let mut vm = start(&machine(case)?, case)?;
         let before = vm.wait_healthy("a", BOOT)?;
-        vm.control()?.reexec().context("re-execute PID 1")?;
+        vm.session()?.reexec().context("re-execute PID 1")?;
         let after = vm.wait_status("an answer", BOOT, |status| status.reexecs == 1)?;
         same_life(&before, &after)?;
         vm.agent()?.signal(1, SIGSEGV)?;

@@ -30,22 +30,29 @@ const BOOT: Duration = Duration::from_secs(60);
 fn image() -> Result<Outputs> {
     static BUILT: Mutex<Option<Outputs>> = Mutex::new(None);
     let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(outputs) = &*built {
-        return Ok(outputs.clone());
+    if built.is_none() {
+        *built = Some(build(Profile::Test)?);
     }
+    built.clone().context("it was built")
+}
+
+fn build(profile: Profile) -> Result<Outputs> {
     let root = appliance::root()
         .canonicalize()
         .context("find the checkout")?;
-    let request = Request::of(&root, &appliance::cache(), Profile::Test);
-    let outputs = image::build(&request).context("build the test image")?;
-    Ok(built.insert(outputs).clone())
+    let request = Request::of(&root, &appliance::cache(), profile);
+    image::build(&request).with_context(|| format!("build the {profile:?} image"))
 }
 
 /// A machine with a fresh copy of the image, firmware without Secure Boot, and two cards: the first
 /// with QEMU's DHCP server, the second with nobody behind it.
 fn machine(case: &Case) -> Result<Machine> {
+    machine_of(&image()?, case)
+}
+
+fn machine_of(outputs: &Outputs, case: &Case) -> Result<Machine> {
     let disk = case.path("disk.img");
-    disk::copy(&image()?.image(), &disk, DISK_BYTES)?;
+    disk::copy(&outputs.image(), &disk, DISK_BYTES)?;
     let boot = Boot::Firmware(Firmware::plain(case.path("variables.fd"))?);
     let accelerator = appliance::accelerator(&appliance::cache())?;
     let mut machine = Machine::new(accelerator, boot, disk);

@@ -14,7 +14,7 @@ pub(super) fn exposition(bytes: &[u8]) {
     let mut page = Page::default();
     page.merge("one", families.clone());
     page.merge("two", families);
-    page.render(Format::Text);
+    drop(page.render(Format::Text));
     // The page's own label is what the parser refuses in others.
     let text = page.render(Format::OpenMetrics);
     let text = text.replace("{service=\"", "{of=\"");
