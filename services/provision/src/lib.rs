@@ -98,9 +98,18 @@ pub fn run(config: &Config, shutdown: &UnixStream) -> Result<(), RunError> {
     }
     store_api::follow(config.store.clone(), name::apply).map_err(RunError::Follow)?;
     notify::ready();
-    while !wait(shutdown, STORE_RETRY, !provided.waiting.is_empty()).map_err(RunError::Wait)? {
-        provided.retry(&config.store);
-        notify::status(&provided.status());
+    let pet = notify::watchdog_interval().map(|interval| interval / 2);
+    loop {
+        let is_waiting = !provided.waiting.is_empty();
+        let pause = if is_waiting { Some(STORE_RETRY) } else { pet };
+        if wait(shutdown, pause).map_err(RunError::Wait)? {
+            break;
+        }
+        notify::watchdog();
+        if is_waiting {
+            provided.retry(&config.store);
+            notify::status(&provided.status());
+        }
     }
     notify::stopping();
     Ok(())
@@ -221,12 +230,15 @@ impl Provided {
     }
 }
 
-/// Waits for the end: `true`. `false` when something waits for the store and it is time to try.
-fn wait(shutdown: &UnixStream, retry: Duration, is_waiting: bool) -> io::Result<bool> {
-    let timeout = Timespec::try_from(retry).map_err(io::Error::other)?;
-    let timeout = is_waiting.then_some(&timeout);
+/// Waits for the end: `true`. `false` after `pause`, if there is one.
+fn wait(shutdown: &UnixStream, pause: Option<Duration>) -> io::Result<bool> {
+    let timeout = pause.map(Timespec::try_from).transpose();
+    let timeout = timeout.map_err(io::Error::other)?;
     loop {
-        match rustix::event::poll(&mut [PollFd::new(shutdown, PollFlags::IN)], timeout) {
+        match rustix::event::poll(
+            &mut [PollFd::new(shutdown, PollFlags::IN)],
+            timeout.as_ref(),
+        ) {
             Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
             Ok(ready) => return Ok(ready > 0),

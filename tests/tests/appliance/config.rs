@@ -46,7 +46,7 @@ fn a_change_survives_a_power_cut_only_when_it_was_confirmed() {
         let mut vm = again(&machine, vm, case)?;
         log_in(&mut vm)?;
         has_address(&mut vm, NEW, OLD)?;
-        type_command(&mut vm, "store verify", "intact")?;
+        type_command(&mut vm, "store verify", "as they were written")?;
         type_command(&mut vm, "config rollback 2 --yes", "keep it with")?;
         has_address(&mut vm, OLD, NEW)?;
         type_command(&mut vm, "config cancel", "taken back")?;

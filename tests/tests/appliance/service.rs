@@ -11,7 +11,8 @@ use crate::{BOOT, machine, start};
 /// Longer than any service's watchdog and its longest delay before a restart.
 const BACK: Duration = Duration::from_secs(60);
 const SIGSEGV: i32 = 11;
-const SIGNALS: [(i32, &str); 3] = [(9, "SIGKILL"), (SIGSEGV, "SIGSEGV"), (19, "SIGSTOP")];
+const SIGSTOP: i32 = 19;
+const SIGNALS: [(i32, &str); 3] = [(9, "SIGKILL"), (SIGSEGV, "SIGSEGV"), (SIGSTOP, "SIGSTOP")];
 
 #[test]
 fn each_service_comes_back_from_sigkill_sigsegv_and_sigstop() {
@@ -32,6 +33,11 @@ fn each_service_comes_back_from_sigkill_sigsegv_and_sigstop() {
         for (signal, text) in SIGNALS {
             // The probes of sandboxes are not restarted.
             let ours = |name: &&String| *name != "agent" && !name.starts_with("try-");
+            if signal == SIGSTOP {
+                let names: Vec<&String> = names.iter().filter(ours).collect();
+                all_come_back(&mut vm, &names, signal).with_context(|| text.to_owned())?;
+                continue;
+            }
             for name in names.iter().filter(ours) {
                 comes_back(&mut vm, name, signal)
                     .with_context(|| format!("{name} after {text}"))?;
@@ -66,6 +72,28 @@ fn comes_back(vm: &mut Vm, name: &str, signal: i32) -> Result<()> {
                 && now.state == ServiceState::Ready
         })
     })?;
+    Ok(())
+}
+
+/// All at once: each waits for its own watchdog.
+fn all_come_back(vm: &mut Vm, names: &[&String], signal: i32) -> Result<()> {
+    let before = vm.wait_status("an answer", BACK, |_| true)?;
+    let mut agent = vm.agent()?;
+    let mut stopped = Vec::new();
+    for name in names {
+        let service = before.service(name).context("it is in the table")?;
+        let Some(pid) = service.pid else { continue };
+        agent.signal(pid, signal)?;
+        stopped.push((service.name.clone(), pid));
+    }
+    drop(agent);
+    for (name, pid) in stopped {
+        vm.wait_status(&format!("{name}'s return"), BACK, |status| {
+            status.service(&name).is_some_and(|now| {
+                now.pid.is_some_and(|new| new != pid) && now.state == ServiceState::Ready
+            })
+        })?;
+    }
     Ok(())
 }
 
