@@ -52,7 +52,14 @@ pub(crate) fn build(tree: &Tree, stage: &Path, out: &Path, seed: &str) -> Result
     let _ = fs::remove_file(out);
     // Not compressed: deltas between versions stay small, and pages are shared as they lie.
     Tool::new("mkfs.erofs")
-        .args(["--quiet", "-x-1", "-T0", "--all-root"])
+        .args([
+            "--quiet",
+            "-zlz4hc,12",
+            "-C16384",
+            "-x-1",
+            "-T0",
+            "--all-root",
+        ])
         .arg(format!("-U{}", uuid(seed, "erofs")))
         .arg(out)
         .arg(stage)
