@@ -62,7 +62,7 @@ pub(crate) fn collect(request: &Request) -> Result<Parts, Error> {
         services
     };
     let names: Vec<String> = packages.values().cloned().collect();
-    let built = userland::build(&request.workspace, &request.target, &names, source.time_s)?;
+    let built = userland::build(&request.workspace, &request.target, &names)?;
     let program = |path: &String| {
         let name = Path::new(path).file_name().unwrap_or_default();
         (path.clone(), built.join(name))
