@@ -1,5 +1,7 @@
 //! Entries for fuzzing: each takes any bytes and must return.
 
+use std::sync::LazyLock;
+
 use api::HealthState;
 use manifest::Table;
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -40,9 +42,8 @@ pub fn state(json: &[u8]) {
     };
     let again = serde_json::to_vec(&state).expect("what was JSON can be JSON");
     assert!(State::decode(&again).is_ok());
-    let table = Table::load(TABLE).expect("it is a valid table");
     let now = Moment(2_000);
-    let mut core = Core::restore(now, table, state.core);
+    let mut core = Core::restore(now, table(), state.core);
     for event in [
         Event::Tick,
         Event::Spawned(ServiceId(0), 7),
@@ -84,8 +85,7 @@ pub fn log(bytes: &[u8]) {
 /// A state and a file with it, to start from.
 #[must_use]
 pub fn states() -> (Vec<u8>, Vec<u8>) {
-    let table = Table::load(TABLE).expect("it is a valid table");
-    let mut core = Core::new(Moment(1_000), table);
+    let mut core = Core::new(Moment(1_000), table());
     core.handle(Moment(1_000), Event::Boot);
     let state = State {
         format: crate::state::FORMAT,
@@ -125,7 +125,15 @@ pub fn logs() -> Vec<u8> {
     bytes
 }
 
-const TABLE: &[u8] = br#"{"format":1,"services":[{"name":"a","description":"x","kind":"daemon",
-    "readiness":"notify","program":"/bin/true","arguments":[],"user":{"name":"root","id":0},
-    "capabilities":[],"devices":[],"state":false,"needs":[],"critical":true,"start_timeout_s":1,
-    "stop_timeout_s":1,"watchdog_s":1,"restart":{},"limits":{}}]}"#;
+/// Compiling a filter takes longer than a round of fuzzing.
+fn table() -> Table {
+    static TABLE: LazyLock<Table> = LazyLock::new(|| {
+        let name = "a".parse().expect("it is a name");
+        let manifest = manifest::parse(&name, "fuzz", MANIFEST).expect("it is a manifest");
+        manifest::compile_sources(vec![manifest]).expect("it stands alone")
+    });
+    TABLE.clone()
+}
+
+const MANIFEST: &str = "description = \"x\"\nbinary = \"/bin/true\"\ncritical = true\n\
+                        user = { name = \"root\", id = 0 }\nwatchdog_s = 1\n";
